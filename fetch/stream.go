@@ -1,0 +1,388 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/plimsoll-oci/plimsoll/fetch/hub"
+	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+)
+
+// lease is a stretch that was lent to one stream. Nobody else writes there. Its fields are
+// guarded by the transfer's mutex.
+type lease struct {
+	at   int64 // the next byte to be written
+	busy int64 // bytes behind at that are being received or written now
+	end  int64
+	got  int64              // new bytes written under it
+	stop context.CancelFunc // ends the connection
+}
+
+// stream is one connection after another, until nothing is left to lend.
+func (t *transfer) stream(ctx context.Context) error {
+	retry := t.newRetry()
+	for {
+		if err := t.slots.Acquire(ctx, 1); err != nil {
+			return err
+		}
+		more, err := t.turn(ctx, retry)
+		t.slots.Release(1)
+		if !more || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err == nil {
+			continue
+		}
+		wait, err := retry.judge(err)
+		if err != nil {
+			return err
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// turn borrows a stretch and fills what one connection brings of it. more is false when
+// there is nothing to borrow.
+func (t *transfer) turn(parent context.Context, retry *retry) (more bool, err error) {
+	ctx, stop := context.WithCancel(parent)
+	defer stop()
+	l := t.borrow(stop)
+	if l == nil {
+		return false, nil
+	}
+	defer t.giveBack(l)
+	retry.source, retry.progress = t.position()
+	err = t.fill(ctx, l, t.Sources[retry.source])
+	if ctx.Err() != nil && parent.Err() == nil {
+		return true, nil // another stream took over and ended this one
+	}
+	retry.brought = l.got > 0
+	return true, err
+}
+
+// position is the source in use and how far all streams are.
+func (t *transfer) position() (source int, progress int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.source, t.progress
+}
+
+// borrow lends the first stretch that is neither there nor lent, or half of what another
+// stream still has to do.
+func (t *transfer) borrow(stop context.CancelFunc) *lease {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.single && len(t.leases) > 0 {
+		return nil
+	}
+	taken := slices.Clone(t.have)
+	for _, l := range t.leases {
+		taken = taken.add(span{l.at, l.end})
+	}
+	l := &lease{stop: stop}
+	if g, ok := taken.gap(0, t.want.first.Size); ok {
+		l.at, l.end = g.from, min(g.to, g.from+t.step)
+	} else if !t.split(l) {
+		return nil
+	}
+	t.leases = append(t.leases, l)
+	return l
+}
+
+// split gives l the second half of the longest lease, if that is worth a connection.
+func (t *transfer) split(l *lease) bool {
+	var longest *lease
+	for _, other := range t.leases {
+		if longest == nil || other.end-other.at-other.busy > longest.end-longest.at-longest.busy {
+			longest = other
+		}
+	}
+	if longest == nil {
+		return false
+	}
+	from := longest.at + longest.busy
+	if longest.end-from < 2*t.Limits.MinRange {
+		return false
+	}
+	l.at, l.end = from+(longest.end-from)/2, longest.end
+	longest.end = l.at
+	return true
+}
+
+func (t *transfer) giveBack(l *lease) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.leases = slices.DeleteFunc(t.leases, func(other *lease) bool { return other == l })
+	t.changed.Broadcast()
+}
+
+// fill opens one connection for the lease and writes what it brings.
+func (t *transfer) fill(ctx context.Context, l *lease, from Source) error {
+	f := t.want.first
+	t.mu.Lock()
+	at, length := l.at, l.end-l.at
+	t.mu.Unlock()
+	if at+length == f.Size {
+		length = -1 // so that a longer file shows
+	}
+	body, err := from.Open(ctx, f.Repo, f.Commit, f.Path, at, length)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	if err := t.suits(body, at); err != nil {
+		return err
+	}
+	if body.Offset < at {
+		if err := t.takeOver(ctx, l, body.Offset); err != nil {
+			return err
+		}
+	}
+	if err := t.receive(ctx, l, body); err != nil {
+		return err
+	}
+	return t.atEnd(l, body)
+}
+
+// suits refuses a body that is of another file: the sums would do so too, but only after
+// the last byte.
+func (t *transfer) suits(body *hub.Body, at int64) error {
+	f := t.want.first
+	switch {
+	case body.Size >= 0 && body.Size != f.Size:
+		return changed(fmt.Errorf("its size is %d, lock says %d", body.Size, f.Size))
+	case len(body.ETag) == 64 && f.SHA256 != "" && body.ETag != f.SHA256:
+		return changed(fmt.Errorf("its sha256 is %s, lock says %s", body.ETag, f.SHA256))
+	case len(body.ETag) == 40 && f.SHA1 != "" && body.ETag != f.SHA1:
+		return changed(fmt.Errorf("its git blob id is %s, lock says %s", body.ETag, f.SHA1))
+	case body.Offset > at:
+		return changed(fmt.Errorf("the answer begins at byte %d, asked for %d", body.Offset, at))
+	}
+	return nil
+}
+
+// changed is the permanent error of a source that has something else.
+func changed(err error) error {
+	return fault.Wrap(fault.Upstream, "the source no longer has what was locked: lock again with -update to see what it has now",
+		fmt.Errorf("the source has another file: %w", err))
+}
+
+// takeOver makes l the only lease, of the whole file: the source ignored the range and sends
+// everything. Other streams end before l goes on, so that no byte has two writers.
+func (t *transfer) takeOver(ctx context.Context, l *lease, offset int64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.single && len(t.leases) > 1 {
+		return nil // another one was first; it has cut this lease short
+	}
+	t.single = true
+	for _, other := range t.leases {
+		if other != l {
+			other.end = other.at + other.busy
+			other.stop()
+		}
+	}
+	t.changed.Broadcast()
+	for len(t.leases) > 1 {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		t.changed.Wait()
+	}
+	l.at, l.end = offset, t.want.first.Size
+	return nil
+}
+
+// receive writes the body into the lease until either ends.
+func (t *transfer) receive(ctx context.Context, l *lease, body *hub.Body) error {
+	left := body.Length
+	buf := make([]byte, max(1, min(maxBuffer, t.Limits.Window/int64(2*t.streams))))
+	for {
+		at, n, write, err := t.reserve(ctx, l, int64(len(buf)))
+		if n == 0 || err != nil {
+			return err
+		}
+		got, rerr := io.ReadFull(body, buf[:n])
+		t.downloaded.Add(int64(got))
+		if write && got > 0 {
+			if _, err := t.part.WriteAt(buf[:got], at); err != nil {
+				t.settle(l, n, 0, write)
+				return disk(fmt.Errorf("writing: %w", err))
+			}
+		}
+		t.settle(l, n, int64(got), write)
+		if write && got > 0 {
+			t.Progress.File(Event{File: t.want.first, Kind: Received, Bytes: int64(got)})
+		}
+		if left -= int64(got); rerr != nil && left != 0 {
+			return early(rerr)
+		}
+		if rerr != nil {
+			return nil // a server may send less than was asked for, if it says so
+		}
+	}
+}
+
+// errEarly is a body that just ended before what was asked for. Trying again can help.
+var errEarly = errors.New("the body ended early")
+
+// early says so where the source's own error does not.
+func early(err error) error {
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return errEarly
+	}
+	return err
+}
+
+// temporary reports whether trying again can help.
+func temporary(err error) bool { return errors.Is(err, errEarly) || hub.Temporary(err) }
+
+// reserve says where the next piece of the body belongs and how long it is, at most limit;
+// n is 0 at the lease's end. It waits while too much is not yet recorded. write is false
+// for bytes that are there already.
+func (t *transfer) reserve(ctx context.Context, l *lease, limit int64) (at, n int64, write bool, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n = min(limit, l.end-l.at)
+	if there := t.have.after(l.at); there > l.at {
+		l.busy = min(n, there-l.at)
+		return l.at, l.busy, false, nil
+	}
+	if g, ok := t.have.gap(l.at, l.end); ok {
+		n = min(n, g.len())
+	}
+	l.busy = n
+	t.blocked++
+	for n > 0 && t.held+t.fresh+n > t.Limits.Window && ctx.Err() == nil {
+		t.changed.Broadcast()
+		t.changed.Wait()
+	}
+	t.blocked--
+	if ctx.Err() != nil {
+		l.busy = 0
+		return 0, 0, false, ctx.Err()
+	}
+	t.held += n
+	return l.at, n, true, nil
+}
+
+// settle takes back what was reserved and enters what was written.
+func (t *transfer) settle(l *lease, reserved, got int64, written bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if written {
+		t.held -= reserved
+		t.fresh += got
+		t.have = t.have.add(span{l.at, l.at + got})
+		l.got += got
+		if got > 0 {
+			t.progress++
+		}
+	}
+	l.at += got
+	l.busy = 0
+	t.changed.Broadcast()
+}
+
+// atEnd refuses a source that has more bytes than the file.
+func (t *transfer) atEnd(l *lease, body io.Reader) error {
+	t.mu.Lock()
+	last := l.at == t.want.first.Size
+	t.mu.Unlock()
+	if !last {
+		return nil
+	}
+	if n, _ := io.ReadFull(body, make([]byte, 1)); n > 0 {
+		return changed(fmt.Errorf("it has more bytes than %d, which the lock says", t.want.first.Size))
+	}
+	return nil
+}
+
+// retry decides, for one stream, what becomes of an error.
+type retry struct {
+	t        *transfer
+	backoff  *backoff.ExponentialBackOff
+	tries    int
+	source   int   // the source that was tried
+	progress int64 // of all streams, when the try began
+	brought  bool  // the try itself brought new bytes
+}
+
+func (t *transfer) newRetry() *retry {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.MaxInterval, b.Multiplier = t.Limits.Wait, t.Limits.MaxWait, 2
+	b.Reset()
+	return &retry{t: t, backoff: b}
+}
+
+// judge returns how long to wait before the next try, or the error that ends the transfer.
+// New bytes on any stream forgive earlier tries: a source that serves some connections and
+// refuses others is slow, not broken. A refused stream still waits longer every time.
+func (r *retry) judge(err error) (time.Duration, error) {
+	if isDisk(err) {
+		return 0, err
+	}
+	if _, progress := r.t.position(); progress != r.progress {
+		r.tries = 0
+	}
+	if r.brought {
+		r.backoff.Reset()
+	}
+	r.tries++
+	asked := hub.RetryAfter(err)
+	if !temporary(err) || asked > r.t.Limits.MaxRetryAfter || r.tries >= r.t.Limits.Tries {
+		r.tries = 0
+		r.backoff.Reset()
+		return 0, r.t.leave(r.source, err)
+	}
+	wait := max(r.backoff.NextBackOff(), asked)
+	r.t.Progress.File(Event{File: r.t.want.first, Kind: Retrying, Err: err, Wait: wait})
+	return wait, nil
+}
+
+// leave gives a source up. The error is that of all sources, when there is no other.
+func (t *transfer) leave(source int, err error) error {
+	if fault.KindOf(err) == fault.Internal {
+		err = fault.Wrap(fault.Upstream, "", err)
+	}
+	if gone, err := t.next(source, err); !gone || err != nil {
+		return err
+	}
+	t.Progress.File(Event{File: t.want.first, Kind: Retrying, Err: err})
+	return nil
+}
+
+// next moves on from a source; gone is false if another stream has done so already.
+func (t *transfer) next(source int, err error) (gone bool, _ error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.source != source {
+		return false, nil
+	}
+	t.failures = append(t.failures, err)
+	if t.source+1 >= len(t.Sources) {
+		return true, errors.Join(t.failures...)
+	}
+	t.source++
+	return true, nil
+}
+
+// sleep waits for d, or returns ctx's error as soon as it ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
