@@ -1,0 +1,346 @@
+package image_test
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/iotest"
+
+	"github.com/google/go-containerregistry/pkg/v1/partial"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plimsoll-oci/plimsoll/image"
+	"github.com/plimsoll-oci/plimsoll/image/archive"
+	"github.com/plimsoll-oci/plimsoll/manifests"
+	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/manifests/pack"
+)
+
+// bytesFile is a file in memory that counts how often it is opened.
+type bytesFile struct {
+	*bytes.Reader
+}
+
+func (bytesFile) Close() error { return nil }
+
+func openBytes(data []byte, opens *int) image.Opener {
+	return func() (image.File, error) {
+		*opens++
+		return bytesFile{bytes.NewReader(data)}, nil
+	}
+}
+
+// fixture is a small model of two files, one of them cut into parts.
+type fixture struct {
+	spec  image.Spec
+	data  map[string][]byte // by image path
+	opens int
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	f := &fixture{data: map[string][]byte{}}
+	m := &manifests.Manifest{Name: "tiny", Title: "Tiny", Runtime: manifests.RuntimePlimsoll}
+	c := &manifests.ModelConfig{
+		SchemaVersion: 1, Name: "tiny", Title: "Tiny", Variant: "default", ModelsDir: "/app/models",
+		Sources: []manifests.ModelSource{{Name: "base", Repo: "o/r", Commit: "c0ffee", License: "Apache-2.0", Path: "base"}},
+	}
+	rng := rand.NewChaCha8([32]byte{1})
+	for _, file := range []struct {
+		name string
+		size int
+		cut  []int64
+	}{{"config.json", 1000, nil}, {"weights.safetensors", 5 << 20, []int64{3 << 20, 2 << 20}}} {
+		data := make([]byte, file.size)
+		rng.Read(data)
+		path := manifests.ModelsDir + "/base/" + file.name
+		f.data[path] = data
+		sum := sha256.Sum256(data)
+		d := manifests.Decision{Source: "base", Keep: true, ImagePath: path, File: manifests.File{Path: file.name, Size: int64(file.size), SHA256: hex.EncodeToString(sum[:])}}
+		c.Files = append(c.Files, manifests.ModelFile{Path: "base/" + file.name, Source: "base", Size: d.Size, SHA256: d.SHA256, Parts: file.cut})
+		f.spec.Files = append(f.spec.Files, f.model(t, d, file.cut))
+	}
+	f.spec.Manifest, f.spec.Model = m, c
+	f.spec.Base, f.spec.BaseName = []byte("base layer"), "libc6 1"
+	f.spec.Runtime = []archive.File{archive.Regular(image.RuntimePath, 0o755, []byte("binary"))}
+	f.spec.Licences = []archive.File{archive.Regular("usr/share/doc/plimsoll/NOTICE", 0o644, []byte("notice"))}
+	return f
+}
+
+// model describes a file, cut where told, with digests taken the long way.
+func (f *fixture) model(t *testing.T, d manifests.Decision, cut []int64) image.ModelFile {
+	t.Helper()
+	parts := []pack.Part{{Name: d.ImagePath, Count: 1, Length: d.Size}}
+	if len(cut) > 0 {
+		parts = nil
+		offset := int64(0)
+		for i, n := range cut {
+			parts = append(parts, pack.Part{Name: pack.PartName(d.ImagePath, i, len(cut)), Index: i, Count: len(cut), Offset: offset, Length: n})
+			offset += n
+		}
+	}
+	data := f.data[d.ImagePath]
+	out := image.ModelFile{Decision: d, Parts: parts, Open: openBytes(data, &f.opens)}
+	for _, p := range parts {
+		layer := layerBytes(t, p, data)
+		out.Digests = append(out.Digests, fmt.Sprintf("sha256:%x", sha256.Sum256(layer)))
+	}
+	return out
+}
+
+func layerBytes(t *testing.T, p pack.Part, data []byte) []byte {
+	t.Helper()
+	prefix, err := pack.Prefix(p)
+	require.NoError(t, err)
+	layer := append(prefix, data[p.Offset:p.Offset+p.Length]...)
+	return append(layer, make([]byte, pack.SuffixLen(p.Length))...)
+}
+
+func TestBuildIsDeterministicAndReadsNothing(t *testing.T) {
+	f := newFixture(t)
+	a, err := image.Build(f.spec)
+	require.NoError(t, err)
+	b, err := image.Build(f.spec)
+	require.NoError(t, err)
+	da, err := a.Digest()
+	require.NoError(t, err)
+	db, err := b.Digest()
+	require.NoError(t, err)
+	require.Equal(t, da, db)
+	require.Zero(t, f.opens, "building opens no model file")
+}
+
+func TestBuildOrderAndConfig(t *testing.T) {
+	f := newFixture(t)
+	img, err := image.Build(f.spec)
+	require.NoError(t, err)
+	m, err := img.Manifest()
+	require.NoError(t, err)
+	var kinds []string
+	for _, d := range m.Layers {
+		kinds = append(kinds, d.Annotations[image.AnnotationKind])
+		require.Equal(t, types.OCIUncompressedLayer, d.MediaType)
+	}
+	require.Equal(t, []string{"model", "model", "model", "base", "runtime", "config"}, kinds)
+	c, err := img.ConfigFile()
+	require.NoError(t, err)
+	require.Equal(t, "65532:65532", c.Config.User)
+	require.Contains(t, c.Config.Env, "NVIDIA_DRIVER_CAPABILITIES=compute,utility")
+	require.Len(t, c.RootFS.DiffIDs, 6)
+	require.Len(t, c.History, 6)
+	require.True(t, c.Created.IsZero(), "a creation time would make two builds differ")
+	require.Equal(t, "o/r@c0ffee", c.Config.Labels["io.github.plimsoll-oci.source.base"])
+	require.Contains(t, c.Config.Labels, "io.github.plimsoll-oci.parts")
+}
+
+func TestBuildRefusesMissingDigests(t *testing.T) {
+	f := newFixture(t)
+	f.spec.Files[1].Digests = f.spec.Files[1].Digests[:1]
+	_, err := image.Build(f.spec)
+	require.ErrorContains(t, err, "2 parts, 1 digests")
+	f.spec.Files[1].Digests = []string{"sha256:short", "sha256:short"}
+	_, err = image.Build(f.spec)
+	require.Error(t, err)
+}
+
+func TestImageWithoutRuntime(t *testing.T) {
+	f := newFixture(t)
+	f.spec.Manifest.Runtime = manifests.RuntimeNone
+	f.spec.Base, f.spec.BaseName, f.spec.Runtime = nil, "", nil
+	img, err := image.Build(f.spec)
+	require.NoError(t, err)
+	c, err := img.ConfigFile()
+	require.NoError(t, err)
+	require.Empty(t, c.Config.Entrypoint)
+	require.Empty(t, c.Config.User)
+	require.Len(t, c.RootFS.DiffIDs, 4)
+}
+
+func TestLayersAreTarViews(t *testing.T) {
+	f := newFixture(t)
+	img, err := image.Build(f.spec)
+	require.NoError(t, err)
+	layers, err := img.Layers()
+	require.NoError(t, err)
+	var joined []byte
+	for _, l := range layers[1:3] {
+		r, err := l.Uncompressed()
+		require.NoError(t, err)
+		archive := tar.NewReader(r)
+		_, err = archive.Next()
+		require.NoError(t, err)
+		content, err := io.ReadAll(archive)
+		require.NoError(t, err)
+		joined = append(joined, content...)
+		require.NoError(t, r.Close())
+		digest, err := l.Digest()
+		require.NoError(t, err)
+		got, err := partial.BlobDescriptor(img, digest)
+		require.NoError(t, err)
+		require.Equal(t, digest, got.Digest)
+	}
+	require.Equal(t, f.data["app/models/base/weights.safetensors"], joined)
+}
+
+func TestViewReadsAtAnyOffset(t *testing.T) {
+	data := bytes.Repeat([]byte("plimsoll"), 100)
+	part := pack.Part{Name: "app/models/" + string(bytes.Repeat([]byte("n"), 120)), Count: 1, Length: int64(len(data))}
+	opens := 0
+	l, err := image.NewLayer(part, fmt.Sprintf("sha256:%x", sha256.Sum256(nil)), nil, openBytes(data, &opens))
+	require.NoError(t, err)
+	v, err := l.View()
+	require.NoError(t, err)
+	require.NoError(t, iotest.TestReader(io.NewSectionReader(v, 0, v.Size()), layerBytes(t, part, data)))
+}
+
+func TestViewOfShortFile(t *testing.T) {
+	part := pack.Part{Name: "f", Count: 1, Length: 100}
+	opens := 0
+	l, err := image.NewLayer(part, fmt.Sprintf("sha256:%x", sha256.Sum256(nil)), nil, openBytes([]byte("short"), &opens))
+	require.NoError(t, err)
+	r, err := l.Compressed()
+	require.NoError(t, err)
+	_, err = io.ReadAll(r)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+}
+
+func TestThinLayoutAndExport(t *testing.T) {
+	f := newFixture(t)
+	img, err := image.Build(f.spec)
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "blobs", "sha256"), 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "blobs", "sha256", "stranger"), nil, 0o644))
+	require.NoError(t, img.Save(dir))
+	require.NoFileExists(t, filepath.Join(dir, "blobs", "sha256", "stranger"))
+	require.Len(t, blobs(t, dir), 5, "config, manifest, base, runtime, configuration")
+
+	back, err := image.Open(dir, nil)
+	require.NoError(t, err)
+	err = back.Export(t.Context(), t.TempDir(), nil)
+	require.ErrorIs(t, err, image.ErrAbsent)
+
+	full, err := image.Open(dir, f.resolve)
+	require.NoError(t, err)
+	var written int64
+	require.NoError(t, full.Export(t.Context(), dir, func(n int64) { written += n }))
+	require.Len(t, blobs(t, dir), 8)
+	require.Equal(t, total(t, img), written)
+	again, err := image.Open(dir, nil)
+	require.NoError(t, err)
+	f.opens = 0
+	require.NoError(t, again.Export(t.Context(), t.TempDir(), nil), "a full layout needs no cache")
+	require.Zero(t, f.opens)
+}
+
+func (f *fixture) resolve(file, sum string) image.Opener {
+	if got := sha256.Sum256(f.data[file]); hex.EncodeToString(got[:]) != sum {
+		return func() (image.File, error) { return nil, image.ErrAbsent }
+	}
+	return openBytes(f.data[file], &f.opens)
+}
+
+func total(t *testing.T, img *image.Image) (n int64) {
+	t.Helper()
+	m, err := img.Manifest()
+	require.NoError(t, err)
+	for _, d := range m.Layers {
+		n += d.Size
+	}
+	return n
+}
+
+func blobs(t *testing.T, dir string) []os.DirEntry {
+	t.Helper()
+	entries, err := os.ReadDir(filepath.Join(dir, "blobs", "sha256"))
+	require.NoError(t, err)
+	return entries
+}
+
+func TestExportRefusesChangedFile(t *testing.T) {
+	f := newFixture(t)
+	img, err := image.Build(f.spec)
+	require.NoError(t, err)
+	f.data["app/models/base/weights.safetensors"][4<<20] ^= 1
+	dir := t.TempDir()
+	err = img.Export(t.Context(), dir, nil)
+	require.Equal(t, fault.Invalid, fault.KindOf(err))
+	require.ErrorContains(t, err, "its digest is sha256:")
+	require.Len(t, blobs(t, dir), 2, "only whole layers have a name")
+	require.NoFileExists(t, filepath.Join(dir, "index.json"))
+}
+
+func TestOpenBadLayouts(t *testing.T) {
+	f := newFixture(t)
+	img, err := image.Build(f.spec)
+	require.NoError(t, err)
+	cases := map[string]struct {
+		spoil func(t *testing.T, dir string)
+		kind  fault.Kind
+		text  string
+	}{
+		"missing":       {func(t *testing.T, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, "index.json"))) }, fault.Usage, "index.json"},
+		"two images":    {rewrite("index.json", `{"manifests":[{},{}]}`), fault.Invalid, "lists 2 images"},
+		"not json":      {rewrite("index.json", `{`), fault.Invalid, "parsing index.json"},
+		"path as a sum": {rewrite("index.json", `{"manifests":[{"digest":"sha256:../../x"}]}`), fault.Invalid, ""},
+		"flipped config": {func(t *testing.T, dir string) {
+			h, err := img.ConfigName()
+			require.NoError(t, err)
+			rewrite("blobs/sha256/"+h.Hex, "{}")(t, dir)
+		}, fault.Invalid, "its digest is"},
+		"short small layer": {func(t *testing.T, dir string) {
+			m, err := img.Manifest()
+			require.NoError(t, err)
+			rewrite("blobs/sha256/"+m.Layers[3].Digest.Hex, "x")(t, dir)
+		}, fault.Invalid, "base layer is missing"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			require.NoError(t, img.Save(dir))
+			c.spoil(t, dir)
+			_, err := image.Open(dir, nil)
+			require.Equal(t, c.kind, fault.KindOf(err), "%v", err)
+			require.ErrorContains(t, err, c.text)
+		})
+	}
+}
+
+func rewrite(name, text string) func(*testing.T, string) {
+	return func(t *testing.T, dir string) {
+		t.Helper()
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
+	}
+}
+
+func TestLookups(t *testing.T) {
+	f := newFixture(t)
+	img, err := image.Build(f.spec)
+	require.NoError(t, err)
+	c, err := img.ConfigFile()
+	require.NoError(t, err)
+	l, err := img.LayerByDiffID(c.RootFS.DiffIDs[0])
+	require.NoError(t, err)
+	exists, err := partial.Exists(l)
+	require.NoError(t, err)
+	require.True(t, exists)
+	_, err = img.LayerByDigest(c.RootFS.DiffIDs[0])
+	require.NoError(t, err)
+	name, err := img.ConfigName()
+	require.NoError(t, err)
+	_, err = img.LayerByDigest(name)
+	require.NoError(t, err)
+	name.Hex = "00"
+	_, err = img.LayerByDigest(name)
+	require.Error(t, err)
+	require.False(t, errors.Is(err, image.ErrAbsent))
+}

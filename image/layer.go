@@ -1,0 +1,227 @@
+package image
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"github.com/plimsoll-oci/plimsoll/manifests/pack"
+)
+
+// File is an open file behind a layer.
+type File interface {
+	io.ReaderAt
+	io.Closer
+}
+
+// Opener opens the bytes behind a layer. It fails with an error that wraps ErrAbsent when
+// this machine does not have them.
+type Opener func() (File, error)
+
+// ErrAbsent says that the bytes of a layer are not on this machine. An image can be
+// described, and published where the registry already has the layer, without them.
+var ErrAbsent = errors.New("the bytes are not on this machine")
+
+// Layer is one part of a file seen as a tar layer. It implements v1.Layer; it opens the
+// file only when its bytes are asked for, and every reader opens it anew. It is safe for
+// concurrent use.
+type Layer struct {
+	part   pack.Part
+	prefix []byte
+	desc   v1.Descriptor
+	open   Opener
+}
+
+var _ v1.Layer = (*Layer)(nil)
+
+// NewLayer describes part of a file as a layer. digest is that of the layer, as a lock or
+// a download computed it; nobody checks it here: whoever stores the bytes does.
+func NewLayer(part pack.Part, digest string, annotations map[string]string, open Opener) (*Layer, error) {
+	hash, err := v1.NewHash(digest)
+	if err != nil {
+		return nil, fmt.Errorf("describing layer %s: %w", part.Name, err)
+	}
+	prefix, err := pack.Prefix(part)
+	if err != nil {
+		return nil, err
+	}
+	return &Layer{part: part, prefix: prefix, open: open, desc: v1.Descriptor{
+		MediaType: types.OCIUncompressedLayer, Size: part.LayerSize(), Digest: hash, Annotations: annotations,
+	}}, nil
+}
+
+// Descriptor returns the descriptor, with annotations.
+func (l *Layer) Descriptor() (*v1.Descriptor, error) { return l.desc.DeepCopy(), nil }
+
+// Digest is the sha256 of the layer.
+func (l *Layer) Digest() (v1.Hash, error) { return l.desc.Digest, nil }
+
+// DiffID equals Digest, since the layer is not compressed.
+func (l *Layer) DiffID() (v1.Hash, error) { return l.desc.Digest, nil }
+
+// Size is the layer's size in bytes.
+func (l *Layer) Size() (int64, error) { return l.desc.Size, nil }
+
+// UncompressedSize equals Size.
+func (l *Layer) UncompressedSize() (int64, error) { return l.desc.Size, nil }
+
+// MediaType is that of an uncompressed OCI layer.
+func (l *Layer) MediaType() (types.MediaType, error) { return l.desc.MediaType, nil }
+
+// Exists reports whether the bytes can be opened here.
+func (l *Layer) Exists() (bool, error) {
+	f, err := l.open()
+	if errors.Is(err, ErrAbsent) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, f.Close()
+}
+
+// Compressed returns the layer's bytes; the name is v1's, nothing is compressed.
+func (l *Layer) Compressed() (io.ReadCloser, error) {
+	v, err := l.View()
+	if err != nil {
+		return nil, err
+	}
+	return &viewReader{SectionReader: io.NewSectionReader(v, 0, v.Size()), view: v}, nil
+}
+
+// Uncompressed returns the same bytes as Compressed.
+func (l *Layer) Uncompressed() (io.ReadCloser, error) { return l.Compressed() }
+
+// View opens the layer for reads at any offset. The caller closes it.
+func (l *Layer) View() (*View, error) {
+	f, err := l.open()
+	if err != nil {
+		return nil, fmt.Errorf("opening layer %s: %w", l.part.Name, err)
+	}
+	return &View{prefix: l.prefix, part: l.part, file: f, size: l.desc.Size}, nil
+}
+
+// View is the bytes of a layer: header, share of the file, zeros. Reads at different
+// offsets may run at the same time.
+type View struct {
+	prefix []byte
+	part   pack.Part
+	file   File
+	size   int64
+}
+
+// Size is the number of bytes.
+func (v *View) Size() int64 { return v.size }
+
+// Close closes the file behind the view.
+func (v *View) Close() error { return v.file.Close() }
+
+// ReadAt implements io.ReaderAt. A file that is shorter than its part gives
+// io.ErrUnexpectedEOF.
+func (v *View) ReadAt(p []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, fmt.Errorf("reading layer %s: offset is %d", v.part.Name, off)
+	}
+	n := 0
+	for n < len(p) && off < v.size {
+		m, err := v.readSpan(p[n:], off)
+		n, off = n+m, off+int64(m)
+		if err != nil {
+			return n, err
+		}
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// readSpan reads from the one of the three spans that holds off.
+func (v *View) readSpan(p []byte, off int64) (int, error) {
+	if head := int64(len(v.prefix)); off < head {
+		return copy(p, v.prefix[off:]), nil
+	} else if at := off - head; at < v.part.Length {
+		p = p[:min(int64(len(p)), v.part.Length-at)]
+		n, err := v.file.ReadAt(p, v.part.Offset+at)
+		if n == len(p) {
+			return n, nil
+		}
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return n, fmt.Errorf("reading layer %s at %d: %w", v.part.Name, off+int64(n), err)
+	}
+	p = p[:min(int64(len(p)), v.size-off)]
+	clear(p)
+	return len(p), nil
+}
+
+// viewReader reads a view once and closes it.
+type viewReader struct {
+	*io.SectionReader
+	view *View
+}
+
+// Close closes the view.
+func (r *viewReader) Close() error { return r.view.Close() }
+
+// Annotations describes a model layer so that a manifest alone can find its bytes.
+func Annotations(source, file string, size int64, sha256 string, part pack.Part) map[string]string {
+	a := map[string]string{
+		"org.opencontainers.image.title": part.Name,
+		AnnotationKind:                   string(KindModel),
+		AnnotationPack:                   fmt.Sprint(pack.Version),
+		AnnotationSource:                 source,
+		AnnotationFile:                   file,
+		AnnotationFileSize:               fmt.Sprint(size),
+		AnnotationFileSHA256:             sha256,
+	}
+	if part.Count > 1 {
+		a[AnnotationPart] = fmt.Sprintf("%d/%d", part.Index+1, part.Count)
+		a[AnnotationPartOffset] = fmt.Sprint(part.Offset)
+		a[AnnotationPartLength] = fmt.Sprint(part.Length)
+	}
+	return a
+}
+
+// partOf reads Annotations back: which part of which file the descriptor is about.
+func partOf(d v1.Descriptor) (file, sha256 string, part pack.Part, err error) {
+	file, sha256 = d.Annotations[AnnotationFile], d.Annotations[AnnotationFileSHA256]
+	var size int64
+	if _, err = fmt.Sscan(d.Annotations[AnnotationFileSize], &size); err != nil {
+		return "", "", part, fmt.Errorf("reading annotations of layer %s: file size: %w", d.Digest, err)
+	}
+	part = pack.Part{Name: file, Count: 1, Length: size}
+	if text, cut := d.Annotations[AnnotationPart]; cut {
+		if part, err = cutPart(d, file, text); err != nil {
+			return "", "", part, fmt.Errorf("reading annotations of layer %s: part %q: %w", d.Digest, text, err)
+		}
+	}
+	if part.LayerSize() != d.Size {
+		return "", "", part, fmt.Errorf("reading annotations of layer %s: the layer has %d bytes, its file asks for %d", d.Digest, d.Size, part.LayerSize())
+	}
+	return file, sha256, part, nil
+}
+
+// cutPart reads the annotations of a part and checks them against each other.
+func cutPart(d v1.Descriptor, file, text string) (pack.Part, error) {
+	var index, count int
+	var offset, length int64
+	if _, err := fmt.Sscanf(text, "%d/%d", &index, &count); err != nil {
+		return pack.Part{}, err
+	}
+	if _, err := fmt.Sscan(d.Annotations[AnnotationPartOffset], &offset); err != nil {
+		return pack.Part{}, err
+	}
+	if _, err := fmt.Sscan(d.Annotations[AnnotationPartLength], &length); err != nil {
+		return pack.Part{}, err
+	}
+	p := pack.Part{Name: pack.PartName(file, index-1, count), Index: index - 1, Count: count, Offset: offset, Length: length}
+	if back, _, _, ok := pack.SplitPartName(p.Name); !ok || back != file || offset < 0 || length <= 0 {
+		return pack.Part{}, errors.New("the numbers contradict each other")
+	}
+	return p, nil
+}

@@ -1,0 +1,62 @@
+package report
+
+import "fmt"
+
+// unit is a decimal unit of bytes: storage is sold and registries set limits in powers of
+// ten.
+type unit struct {
+	name  string
+	bytes int64
+}
+
+// units lists the units, largest first. A model is never told in TB: the seed of all these
+// tables counts in GB.
+var units = []unit{{"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"B", 1}}
+
+// unitFor picks the unit of a table by its largest size, so that all its rows compare at a
+// glance.
+func unitFor(sizes ...int64) unit {
+	largest := int64(0)
+	for _, n := range sizes {
+		largest = max(largest, n, -n)
+	}
+	for _, u := range units {
+		if largest >= u.bytes {
+			return u
+		}
+	}
+	return units[len(units)-1]
+}
+
+// format rounds half away from zero to two decimals; bytes have none. What is there but
+// rounds to nothing is "<0.01", so that only nothing is 0.00.
+func (u unit) format(n int64) string {
+	if u.bytes == 1 {
+		return fmt.Sprintf("%d %s", n, u.name)
+	}
+	sign := ""
+	if n < 0 {
+		sign, n = "-", -n
+	}
+	hundredths := (n*100 + u.bytes/2) / u.bytes
+	if hundredths == 0 && n > 0 {
+		return fmt.Sprintf("%s<0.01 %s", sign, u.name)
+	}
+	return fmt.Sprintf("%s%d.%02d %s", sign, hundredths/100, hundredths%100, u.name)
+}
+
+// some formats a size that belongs to a number of files: "-" for no file.
+func (u unit) some(files int, n int64) string {
+	if files == 0 {
+		return "-"
+	}
+	return u.format(n)
+}
+
+// formatPercent shows one decimal, "-" where there is nothing to compare to.
+func formatPercent(p *float64) string {
+	if p == nil {
+		return "-"
+	}
+	return fmt.Sprintf("%.1f %%", *p)
+}
