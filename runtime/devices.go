@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
+)
+
+// deviceList is the result of the devices command.
+type deviceList struct {
+	SchemaVersion int `json:"schemaVersion"`
+	// Error says why there are no devices; with it the exit code is not 0.
+	Error string `json:"error,omitempty"`
+	// Driver is the release of the kernel module, "" where the system does not tell.
+	Driver string `json:"driver,omitempty"`
+	// CUDA is the latest CUDA version that the driver supports.
+	CUDA    string         `json:"cuda,omitempty"`
+	Devices []deviceStatus `json:"devices"`
+}
+
+// deviceStatus is a device and what is free on it now.
+type deviceStatus struct {
+	cuda.Device
+	// FreeMemory is in bytes; absent, with FreeMemoryError, where the driver refuses to
+	// tell.
+	FreeMemory      *int64 `json:"freeMemory,omitempty"`
+	FreeMemoryError string `json:"freeMemoryError,omitempty"`
+}
+
+// setupDevices lists the GPUs. The driver honours CUDA_VISIBLE_DEVICES.
+func setupDevices(flags *flag.FlagSet) action {
+	asJSON := jsonFlag(flags)
+	return func(_ context.Context, p *program, _ []string) error {
+		return p.listDevices(*asJSON, cuda.Open)
+	}
+}
+
+func (p *program) listDevices(asJSON bool, open func() (*cuda.Driver, error)) error {
+	list, err := readDevices(open)
+	switch {
+	case asJSON:
+		if printErr := p.printJSON(list); printErr != nil {
+			return printErr
+		}
+	case err == nil:
+		return p.print(list.text())
+	}
+	return err
+}
+
+// readDevices asks the driver. The list is complete in any case: with an error it says so
+// itself.
+func readDevices(open func() (*cuda.Driver, error)) (deviceList, error) {
+	list := deviceList{SchemaVersion: 1, Devices: []deviceStatus{}}
+	driver, err := open()
+	if err != nil {
+		list.Error = err.Error()
+		return list, err
+	}
+	list.Driver, list.CUDA = driver.Release(), driver.Version().String()
+	devices, err := driver.Devices()
+	if err == nil && len(devices) == 0 {
+		err = fault.Wrap(fault.Resource, "", fmt.Errorf("listing devices: %w", cuda.ErrNoDevice))
+	}
+	if err != nil {
+		list.Error = err.Error()
+		return list, err
+	}
+	for _, d := range devices {
+		list.Devices = append(list.Devices, status(driver, d))
+	}
+	return list, nil
+}
+
+func status(driver *cuda.Driver, d cuda.Device) deviceStatus {
+	free, err := driver.FreeMemory(d)
+	if err != nil {
+		return deviceStatus{Device: d, FreeMemoryError: err.Error()}
+	}
+	return deviceStatus{Device: d, FreeMemory: &free}
+}
+
+// text is the list as a table, with a line for each figure that could not be had.
+func (l deviceList) text() string {
+	var out, notes strings.Builder
+	if l.Driver != "" {
+		fmt.Fprintf(&out, "NVIDIA driver %s, ", l.Driver)
+	}
+	fmt.Fprintf(&out, "CUDA %s\n", l.CUDA)
+	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "GPU\tNAME\tCOMPUTE\tMEMORY\tFREE\tSMS\tUUID")
+	for _, d := range l.Devices {
+		free := "unknown"
+		if d.FreeMemory != nil {
+			free = gigabytes(*d.FreeMemory)
+		} else {
+			fmt.Fprintf(&notes, "⚠ GPU %d: %s\n", d.Ordinal, d.FreeMemoryError)
+		}
+		fmt.Fprintf(table, "%d\t%s\t%s\t%s\t%s\t%d\t%s\n",
+			d.Ordinal, d.Name, d.Capability, gigabytes(d.TotalMemory), free, d.Multiprocessors, d.UUID)
+	}
+	table.Flush()
+	return out.String() + notes.String()
+}
+
+// gigabytes is "85.90 GB", in units of 10^9 bytes.
+func gigabytes(n int64) string { return fmt.Sprintf("%.2f GB", float64(n)/1e9) }
