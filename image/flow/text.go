@@ -1,0 +1,140 @@
+package flow
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/dustin/go-humanize"
+)
+
+// size prints bytes for people, in decimal units as registries and disks use them.
+func size(n int64) string { return humanize.Bytes(uint64(max(n, 0))) }
+
+// table lines up rows of tab-separated cells.
+func table(rows ...string) string {
+	var out strings.Builder
+	w := tabwriter.NewWriter(&out, 0, 4, 2, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(w, row)
+	}
+	w.Flush()
+	return out.String()
+}
+
+// Text lists every file with its verdict, then the totals.
+func (r *PlanResult) Text() string {
+	from := "the Hub, just now: run the lock target to pin it"
+	if r.Locked {
+		from = "the lock"
+	}
+	rows := []string{"FILE\tSIZE\tVERDICT\tREASON"}
+	for _, d := range r.Files {
+		verdict := "drop"
+		if d.Keep {
+			verdict = "keep"
+		}
+		rows = append(rows, fmt.Sprintf("%s/%s\t%s\t%s\t%s", d.Source, d.Path, size(d.Size), verdict, d.Reason))
+	}
+	t := r.Total
+	return fmt.Sprintf("%s, variant %s (files from %s)\n\n", r.Title, r.Variant, from) + table(rows...) + "\n" + table(
+		fmt.Sprintf("upstream\t%d files\t%s", t.Files, size(t.Kept+t.Dropped)),
+		fmt.Sprintf("dropped\t%d files\t%s", t.DroppedFiles, size(t.Dropped)),
+		fmt.Sprintf("kept\t%d files\t%s", t.KeptFiles, size(t.Kept)),
+		fmt.Sprintf("to download\t\t%s\t(%s are here)", size(t.Download), size(t.Cached)),
+		fmt.Sprintf("image\t%d model layers\t%s\t(base, runtime and configuration come on top)", t.Layers, size(t.Image)),
+		fmt.Sprintf("registry\t\t%s", size(t.Registry)),
+		fmt.Sprintf("node\t\t%s\t(blobs and their unpacked copy)", size(t.Node)))
+}
+
+// Text says what is pinned and what changed.
+func (r *LockResult) Text() string {
+	state := "is up to date"
+	if r.Written {
+		state = "written"
+	}
+	rows := []string{}
+	for _, s := range r.Sources {
+		rows = append(rows, fmt.Sprintf("%s\t%s\t%s", s.Name, s.Repo, s.Commit))
+	}
+	for _, p := range r.Packages {
+		rows = append(rows, fmt.Sprintf("%s\t%s %s\t%s", p.Name, p.Version, p.Suite, p.SHA256))
+	}
+	rows = append(rows,
+		fmt.Sprintf("kept\t%d files\t%s", r.Kept, size(r.KeptBytes)),
+		fmt.Sprintf("dropped\t%d files\t%s", r.Dropped, size(r.DroppedBytes)))
+	return fmt.Sprintf("lock %s %s\n", r.Path, state) + table(rows...) +
+		list("changed", r.Changes) + list("differs from the manifest's hints", r.Hints)
+}
+
+// list is a titled list, nothing for an empty one.
+func list(title string, lines []string) string {
+	if len(lines) == 0 {
+		return ""
+	}
+	return title + ":\n  " + strings.Join(lines, "\n  ") + "\n"
+}
+
+// Text says what was fetched.
+func (r *FetchResult) Text() string {
+	return fmt.Sprintf("fetched %d files, %s (%s downloaded) into %s\n", len(r.Files), size(r.Bytes), size(r.Downloaded), r.Cache)
+}
+
+// Text is in the form of the replaced verifier's report, with real checks behind it.
+func (r *VerifyResult) Text() string {
+	var out strings.Builder
+	good, total := 0, int64(0)
+	for _, f := range r.Files {
+		mark, kind := "✗", ""
+		if f.OK {
+			mark, good, total = "✓", good+1, total+f.Size
+		}
+		if f.Kind != "" {
+			kind = " (" + f.Kind + ")"
+		}
+		fmt.Fprintf(&out, "%s %s/%s: %s%s\n", mark, f.Source, f.Path, size(f.Size), kind)
+	}
+	for _, f := range r.Findings {
+		fmt.Fprintf(&out, "%s\n", f)
+	}
+	fmt.Fprintf(&out, "%d of %d files verified, %s\n", good, len(r.Files), size(total))
+	return out.String()
+}
+
+// Text lists the layers and the digest.
+func (r *BuildResult) Text() string {
+	kind := "thin layout"
+	if r.Full {
+		kind = "full layout"
+	}
+	rows := []string{"LAYER\tSIZE\tDIGEST\tTITLE"}
+	for _, l := range r.Layers {
+		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s", l.Kind, size(l.Size), short(l.Digest), l.Title))
+	}
+	return table(rows...) + "\n" + table(
+		fmt.Sprintf("image\t%s, of which %s are no model files", size(r.Bytes), size(r.Overhead)),
+		"base\t"+r.Base,
+		fmt.Sprintf("%s\t%s", kind, r.Layout),
+		"digest\t"+r.Digest)
+}
+
+// short cuts a digest to twelve digits.
+func short(digest string) string {
+	hex := strings.TrimPrefix(digest, "sha256:")
+	return hex[:min(12, len(hex))]
+}
+
+// Text says what went where.
+func (r *PublishResult) Text() string {
+	var rows []string
+	for _, t := range r.Targets {
+		rows = append(rows, fmt.Sprintf("%s\t%d of %d layers sent, %s of %s", t.Reference, t.Sent, t.Layers, size(t.SentBytes), size(t.Bytes)))
+	}
+	return table(rows...) + "digest " + r.Digest + "\n"
+}
+
+// Text says where the manifest was written.
+func (r *InitResult) Text() string {
+	return fmt.Sprintf("wrote %s: %d files kept (%s), %d dropped (%s)\nread its rules, then run the lock target with -model=%s\n",
+		r.Path, r.Kept, size(r.KeptBytes), r.Dropped, size(r.DroppedBytes), r.Path)
+}
