@@ -1,0 +1,195 @@
+//go:build mage
+
+// plimsoll builds slim, verified model images. Flags follow the target: mage build -model=NAME.
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/magefile/mage/mg"
+	"github.com/magefile/mage/sh"
+	"golang.org/x/term"
+
+	"github.com/plimsoll-oci/plimsoll/image/demo"
+	"github.com/plimsoll-oci/plimsoll/image/flow"
+)
+
+// Plan prints every upstream file with its verdict and the totals, before a byte is fetched.
+func Plan(ctx context.Context, model, variant *string, json *bool) error {
+	return on(flags{model: model, variant: variant, json: json}, func(j *flow.Job) (flow.Result, error) {
+		return flow.Plan(ctx, j)
+	})
+}
+
+// Lock pins commits, sizes, sums and base packages beside the manifest; -update=true moves the pins.
+func Lock(ctx context.Context, model *string, update, json *bool) error {
+	return on(flags{model: model, json: json}, func(j *flow.Job) (flow.Result, error) {
+		return flow.Lock(ctx, j, is(update))
+	})
+}
+
+// Fetch downloads the kept files into the Hugging Face cache, verified; a cut goes on where it was.
+func Fetch(ctx context.Context, model, variant *string, jobs *int, yes, json *bool) error {
+	return on(flags{model: model, variant: variant, jobs: jobs, yes: yes, json: json}, func(j *flow.Job) (flow.Result, error) {
+		return flow.Fetch(ctx, j)
+	})
+}
+
+// Verify proves the cached files against the lock: sums, containers, checkpoints and how they fit.
+func Verify(ctx context.Context, model, variant *string, force, json *bool) error {
+	return on(flags{model: model, variant: variant, json: json}, func(j *flow.Job) (flow.Result, error) {
+		return flow.Verify(ctx, j, is(force))
+	})
+}
+
+// Build does the whole job up to a thin OCI layout in out/MODEL: lock, fetch, verify, build.
+func Build(ctx context.Context, model, variant *string, yes, json *bool) error {
+	return on(flags{model: model, variant: variant, yes: yes, json: json}, func(j *flow.Job) (flow.Result, error) {
+		return flow.Make(ctx, j)
+	})
+}
+
+// Export completes the layout with the model layers, in place or as a full copy in -to=DIR.
+func Export(ctx context.Context, model, variant, to *string, json *bool) error {
+	return on(flags{model: model, variant: variant, json: json}, func(j *flow.Job) (flow.Result, error) {
+		return flow.Export(ctx, j, text(to))
+	})
+}
+
+// Publish sends the built image to -target=REF[,REF], each layer once and only where it is missing.
+func Publish(ctx context.Context, target, model, variant, digestFile *string, json *bool) error {
+	return on(flags{model: model, variant: variant, json: json}, func(j *flow.Job) (flow.Result, error) {
+		return flow.Publish(ctx, j, split(target), text(digestFile))
+	})
+}
+
+// Report compares the built image with what it replaces: before, after, saved and why.
+func Report(ctx context.Context, model, variant *string, json *bool) error {
+	return on(flags{model: model, variant: variant, json: json}, func(j *flow.Job) (flow.Result, error) {
+		return flow.Report(ctx, j)
+	})
+}
+
+// Demo takes the whole way on this machine: a loopback Hub, a small model, a registry and back.
+func Demo(ctx context.Context) error {
+	return flow.Top(demo.Run(ctx, demo.Options{
+		Root: ".", Out: out(), Stdout: os.Stdout, Stderr: os.Stderr, TTY: terminal(os.Stderr),
+	}))
+}
+
+// Test runs all tests; Go is all they need.
+func Test() error { return sh.RunV("go", "test", "./...") }
+
+// Fuzz runs every fuzz test for a minute, or for -time=DURATION.
+func Fuzz(time *string) error { return eachFuzzTest(cmp.Or(text(time), "1m")) }
+
+// Lint checks format, vet and staticcheck.
+func Lint() error {
+	unformatted, err := sh.Output("gofmt", "-l", ".")
+	if err != nil || unformatted != "" {
+		return fmt.Errorf("checking format: gofmt would change %q: %w", unformatted, err)
+	}
+	return inTurn(
+		sh.RunCmd("go", "vet", "./..."), sh.RunCmd("go", "vet", "-tags", "mage", "."),
+		sh.RunCmd("go", "run", staticcheck, "./..."), sh.RunCmd("go", "run", staticcheck, "-tags", "mage", "."))
+}
+
+// Interop proves the work with parts that others wrote; on Debian, as root, it installs them.
+func Interop() error {
+	if err := sh.RunV("apt-get", append([]string{"install", "-y", "--no-install-recommends"}, interopPackages...)...); err != nil {
+		return fmt.Errorf("installing Debian packages %v: %w", interopPackages, err)
+	}
+	return sh.RunWithV(map[string]string{"PLIMSOLL_INTEROP": "1"}, "go", "test", "-count=1", "-timeout=30m", "-run=^TestInterop", "./...")
+}
+
+// CI runs lint, test and interop, as every change must pass.
+func CI() { mg.SerialDeps(Lint, Test, Interop) }
+
+// staticcheck is pinned, and kept out of go.mod: it is no dependency of the product.
+const staticcheck = "honnef.co/go/tools/cmd/staticcheck@v0.8.2"
+
+// interopPackages are Debian packages that interop runs against.
+var interopPackages = []string{"docker-registry", "skopeo", "tar", "python3-venv"}
+
+// inTurn runs commands until one fails.
+func inTurn(commands ...func(args ...string) error) error {
+	for _, c := range commands {
+		if err := c(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// eachFuzzTest finds the fuzz tests of every package and runs one after the other, since
+// go test fuzzes one at a time.
+func eachFuzzTest(time string) error {
+	packages, err := sh.Output("go", "list", "./...")
+	if err != nil {
+		return err
+	}
+	for _, p := range strings.Fields(packages) {
+		tests, err := sh.Output("go", "test", "-list=^Fuzz", p)
+		if err != nil {
+			return err
+		}
+		for _, name := range strings.Fields(tests) {
+			if !strings.HasPrefix(name, "Fuzz") {
+				continue
+			}
+			if err := sh.RunV("go", "test", "-run=^$", "-fuzz=^"+name+"$", "-fuzztime="+time, p); err != nil {
+				return fmt.Errorf("fuzzing %s of %s: %w", name, p, err)
+			}
+		}
+	}
+	return nil
+}
+
+// flags are the flags that targets share; nil means not given.
+type flags struct {
+	model, variant *string
+	jobs           *int
+	yes, json      *bool
+}
+
+// on runs one verb on the chosen model and prints its result.
+func on(f flags, verb func(*flow.Job) (flow.Result, error)) error {
+	o := flow.Options{
+		Model: text(f.model), Variant: text(f.variant), Out: out(), Yes: is(f.yes),
+		Stderr: os.Stderr, TTY: terminal(os.Stderr),
+	}
+	if f.jobs != nil {
+		o.Jobs = *f.jobs
+	}
+	if terminal(os.Stdin) && terminal(os.Stderr) {
+		o.Stdin = os.Stdin
+	}
+	return flow.Top(flow.Do(o, os.Stdout, is(f.json), verb))
+}
+
+// out is the folder of results: PLIMSOLL_OUT, or out.
+func out() string {
+	if dir := os.Getenv("PLIMSOLL_OUT"); dir != "" {
+		return dir
+	}
+	return "out"
+}
+
+func terminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func is(b *bool) bool { return b != nil && *b }
+
+func split(s *string) []string {
+	return strings.FieldsFunc(text(s), func(r rune) bool { return r == ',' || r == ' ' })
+}
