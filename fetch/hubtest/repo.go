@@ -22,6 +22,9 @@ type Repo struct {
 	License string
 	// Branch is moved to the new commit. Default: main.
 	Branch string
+	// Commit is the id that the Hub claims for these files, 40 hex digits, so that a pinned
+	// manifest can be served by stand-ins. Default: the id that git would compute.
+	Commit string
 	// Files maps paths to files. Names are not checked: a hostile Hub can be built.
 	Files map[string]File
 	// Gated repositories can be listed by anybody and read with a token that is let in.
@@ -74,11 +77,14 @@ type object struct {
 }
 
 // Add adds a repository, or a new commit to one that is there, and returns the commit's
-// id: 40 hex digits that depend on name, paths and contents alone.
+// id: r.Commit, or 40 hex digits that depend on name, paths and contents alone.
 func (h *Hub) Add(r Repo) (commit string, err error) {
 	snap, err := newSnapshot(r)
 	if err != nil {
 		return "", err
+	}
+	if r.Commit != "" {
+		snap.commit = r.Commit
 	}
 	if r.Branch == "" {
 		r.Branch = "main"

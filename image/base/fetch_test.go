@@ -123,7 +123,7 @@ func TestFetchFromSnapshot(t *testing.T) {
 	snapshot.Put("file/"+right, deb)
 
 	o := options(t, m.URL())
-	_, err = Fetch(context.Background(), o, packages)
+	_, err := Fetch(context.Background(), o, packages)
 	require.ErrorIs(t, err, errAbsent)
 	require.Contains(t, fault.HintOf(err), "lock -update")
 

@@ -16,9 +16,9 @@ import (
 	"github.com/plimsoll-oci/plimsoll/image/gobinary"
 )
 
-// TestRealDebian makes the layer of today's trixie and runs a binary on it by the layer's
+// TestInteropRealDebian makes the layer of today's trixie and runs a binary on it by the layer's
 // own loader and libraries. It needs a Debian mirror, so it runs only where interop asks.
-func TestRealDebian(t *testing.T) {
+func TestInteropRealDebian(t *testing.T) {
 	if os.Getenv("PLIMSOLL_INTEROP") == "" {
 		t.Skip("PLIMSOLL_INTEROP is not set: this test needs a Debian mirror")
 	}

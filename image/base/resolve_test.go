@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -44,9 +42,8 @@ func TestResolveWithoutHashes(t *testing.T) {
 	require.Equal(t, 1, m.count("/Packages.xz"))
 
 	m.Intercept(nil)
-	release := filepath.Join(m.dir, "debian/dists/trixie/InRelease")
-	text, err := os.ReadFile(release)
-	require.NoError(t, err)
+	text, ok := m.File("debian/dists/trixie/InRelease")
+	require.True(t, ok)
 	m.Put("debian/dists/trixie/InRelease", []byte(strings.Replace(string(text), "By-Hash: yes", "By-Hash: no", 1)))
 	_, err = Resolve(context.Background(), options(t, m.URL()), "trixie", "amd64", []string{"libc6"})
 	require.NoError(t, err)

@@ -66,11 +66,7 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) add(repo string, files map[string]modelsettest.File) {
 	w.t.Helper()
-	served := map[string]hubtest.File{}
-	for path, f := range files {
-		served[path] = hubtest.File{Content: f.Content, LFS: f.LFS}
-	}
-	_, err := w.hub.Add(hubtest.Repo{Name: repo, License: "apache-2.0", Files: served})
+	_, err := w.hub.Add(hubtest.Repo{Name: repo, License: "apache-2.0", Files: served(files)})
 	require.NoError(w.t, err)
 }
 
@@ -287,10 +283,8 @@ func (w *world) newer() map[string]hubtest.File {
 	w.t.Helper()
 	files, err := modelsettest.Checkpoints(modelsettest.Tiny())
 	require.NoError(w.t, err)
-	out := map[string]hubtest.File{"README.md": {Content: hubtest.Bytes([]byte("new"))}}
-	for path, f := range files {
-		out[path] = hubtest.File{Content: f.Content, LFS: f.LFS}
-	}
+	out := served(files)
+	out["README.md"] = hubtest.File{Content: hubtest.Bytes([]byte("new"))}
 	return out
 }
 
