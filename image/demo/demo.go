@@ -32,6 +32,8 @@ type Options struct {
 	// terminal.
 	Stdout, Stderr io.Writer
 	TTY            bool
+	// Mirrors are the Debian mirrors to use; nil: as package flow chooses them.
+	Mirrors []string
 	// Getenv reads the environment; default: os.Getenv.
 	Getenv func(string) string
 }
@@ -81,7 +83,7 @@ func (d *demo) open() error {
 	}
 	d.registry = r
 	d.job, err = flow.New(flow.Options{
-		Model: Model, Root: d.Root, Out: d.Out, Lock: d.work("demo.lock"), OwnLock: true, BaseOptional: true,
+		Model: Model, Root: d.Root, Out: d.Out, Lock: d.work("demo.lock"), OwnLock: true, BaseOptional: true, Mirrors: d.Mirrors,
 		Getenv: d.env(), Stderr: d.Stderr, TTY: d.TTY, Yes: true,
 	})
 	return err

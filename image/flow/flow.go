@@ -26,6 +26,7 @@ import (
 	"sync"
 
 	"github.com/plimsoll-oci/plimsoll/fetch/cache"
+	"github.com/plimsoll-oci/plimsoll/fetch/hub"
 	"github.com/plimsoll-oci/plimsoll/image"
 	"github.com/plimsoll-oci/plimsoll/image/base"
 	"github.com/plimsoll-oci/plimsoll/manifests"
@@ -85,6 +86,7 @@ type Job struct {
 	CI    bool
 	cache *cache.Cache
 	memo  *verify.Memo
+	hubs  map[clientKey]*hub.Client
 }
 
 // New reads the manifest and prepares a job. It touches neither network nor cache.
@@ -106,7 +108,7 @@ func New(o Options) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Job{Options: o, Manifest: m, Path: path, CI: ci && !o.OwnLock, cache: c}, nil
+	return &Job{Options: o, Manifest: m, Path: path, CI: ci && !o.OwnLock, cache: c, hubs: map[clientKey]*hub.Client{}}, nil
 }
 
 func (o Options) withDefaults() Options {
@@ -132,7 +134,12 @@ func (o Options) withDefaults() Options {
 }
 
 // Close releases what the job holds.
-func (j *Job) Close() error { return j.cache.Close() }
+func (j *Job) Close() error {
+	for _, c := range j.hubs {
+		c.Close()
+	}
+	return j.cache.Close()
+}
 
 // Layout is the folder of the job's OCI layout: the model's name, with the variant behind
 // it unless it is the default one.

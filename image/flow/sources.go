@@ -23,7 +23,7 @@ func (j *Job) clients(s manifests.Source) ([]*hub.Client, error) {
 	}
 	var out []*hub.Client
 	if len(s.Endpoints) == 0 || j.Getenv("HF_ENDPOINT") != "" {
-		c, err := hub.New(config)
+		c, err := j.client(config)
 		if err != nil {
 			return nil, err
 		}
@@ -32,13 +32,33 @@ func (j *Job) clients(s manifests.Source) ([]*hub.Client, error) {
 	for _, endpoint := range s.Endpoints {
 		own := config
 		own.Endpoint, own.Token = endpoint, ""
-		c, err := hub.New(own)
+		c, err := j.client(own)
 		if err != nil {
 			return nil, fmt.Errorf("source %s: %w", s.Name, err)
 		}
 		out = append(out, c)
 	}
 	return out, nil
+}
+
+// client returns the job's one client, and so its one pool of connections, of an endpoint.
+func (j *Job) client(config hub.Config) (*hub.Client, error) {
+	key := clientKey{endpoint: config.Endpoint, token: config.Token != ""}
+	if c, ok := j.hubs[key]; ok {
+		return c, nil
+	}
+	c, err := hub.New(config)
+	if err != nil {
+		return nil, err
+	}
+	j.hubs[key] = c
+	return c, nil
+}
+
+// clientKey tells clients apart: one endpoint may be used with the token and without.
+type clientKey struct {
+	endpoint string
+	token    bool
 }
 
 // list reads a source's listing at a revision from the first endpoint that answers.
