@@ -84,24 +84,22 @@ func (r *Report) sections() []section {
 
 // comparison is the table of components, before and after.
 func comparison(s Scope, e *Estimate) section {
-	sizes := []int64{s.Total.Before, s.Total.After}
-	if e != nil {
-		sizes = append(sizes, e.Total.Before)
-	}
-	u := unitFor(sizes...)
+	u := unitFor(s.Total.Before, s.Total.After)
 	out := section{title: s.Title, columns: []string{"Before", "After", "Saved", "Percent"}}
 	for _, row := range s.Rows {
 		out.lines = append(out.lines, line{label: row.Component, cells: u.cells(row)})
 	}
 	out.lines = append(out.lines, line{label: s.Total.Component, cells: u.cells(s.Total), total: true})
 	if e != nil {
-		out.addEstimate(u, e)
+		out.addEstimate(e)
 	}
 	return out
 }
 
-// addEstimate puts the estimates below the exact total.
-func (s *section) addEstimate(u unit, e *Estimate) {
+// addEstimate puts the estimates below the exact total, in their own unit: gigabytes of
+// software must not round a small model's megabytes away.
+func (s *section) addEstimate(e *Estimate) {
+	u := unitFor(e.Total.Before)
 	s.lines = append(s.lines,
 		line{label: e.Row.Component, cells: u.estimate(e.Row)},
 		line{label: e.Total.Component, cells: u.estimate(e.Total), total: true})
