@@ -1,0 +1,99 @@
+package flow_test
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/plimsoll-oci/plimsoll/fetch/hubtest"
+	"github.com/plimsoll-oci/plimsoll/verify/interoptest"
+)
+
+// bigModel is a manifest of one large file, cut into parts.
+const bigModel = `apiVersion: plimsoll/v1
+name: big
+title: Big
+runtime: none
+partSize: 1.5 GB
+sources:
+  - name: base
+    title: Big
+    role: base
+    repo: owner/big
+    revision: main
+    license: Apache-2.0
+    path: big
+    rules:
+      - name: weights
+        keep: ["**"]
+        reason: all of it
+`
+
+// maxResident bounds the resident memory of a target, in bytes, at whatever size of model.
+const maxResident = 150_000_000
+
+// TestInteropFlatMemory: 4 GB go through fetch, build and publish to a registry of others,
+// each a process of its own, and none of them needs more than 150 MB.
+func TestInteropFlatMemory(t *testing.T) {
+	interoptest.Require(t, "docker-registry")
+	const size = 4_000_000_000
+	hub := hubtest.New()
+	_, err := hub.Add(hubtest.Repo{Name: "owner/big", Files: map[string]hubtest.File{
+		"weights.bin": {Content: hubtest.Noise(1, size), LFS: true},
+	}})
+	require.NoError(t, err)
+	url, err := hub.Start()
+	require.NoError(t, err)
+	t.Cleanup(func() { hub.Close() })
+
+	dir := t.TempDir()
+	manifest := filepath.Join(dir, "big.yaml")
+	require.NoError(t, os.WriteFile(manifest, []byte(bigModel), 0o644))
+	magefile := compileMagefile(t)
+	host := startDistribution(t)
+	for _, args := range [][]string{
+		{"fetch", "-model=" + manifest, "-yes=true"}, {"build", "-model=" + manifest}, {"publish", "-model=" + manifest, "-target=" + host + "/big:1"},
+	} {
+		c := exec.Command(magefile, args...)
+		c.Dir = root
+		c.Env = append(os.Environ(), "HF_ENDPOINT="+url, "HF_HOME="+filepath.Join(dir, "hf"), "PLIMSOLL_OUT="+filepath.Join(dir, "out"), "CI=")
+		out, err := c.CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		peak := c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss * 1024
+		t.Logf("%s of %d bytes: at most %d bytes resident", args[0], int64(size), peak)
+		require.Less(t, peak, int64(maxResident), args[0])
+	}
+}
+
+// startDistribution starts Debian's docker-registry with its storage in a folder of the
+// test, and returns its address.
+func startDistribution(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	host := l.Addr().String()
+	require.NoError(t, l.Close())
+	config := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", dir, host)
+	path := filepath.Join(dir, "config.yml")
+	require.NoError(t, os.WriteFile(path, []byte(config), 0o644))
+	c := exec.Command("docker-registry", "serve", path)
+	require.NoError(t, c.Start())
+	t.Cleanup(func() { c.Process.Kill(); c.Wait() })
+	require.Eventually(t, func() bool {
+		r, err := http.Get("http://" + host + "/v2/")
+		if err != nil {
+			return false
+		}
+		return r.Body.Close() == nil && r.StatusCode == http.StatusOK
+	}, 10*time.Second, 20*time.Millisecond)
+	return host
+}
