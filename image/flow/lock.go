@@ -100,10 +100,7 @@ func (j *Job) oldLock() (*manifests.Lock, error) {
 // replaceLock writes the new lock if it differs and describes it.
 func (j *Job) replaceLock(old, l *manifests.Lock) (*LockResult, error) {
 	r := &LockResult{SchemaVersion: SchemaVersion, Model: j.Manifest.Name, Path: j.Lock, Packages: l.Packages, Hints: j.hintDifferences(l)}
-	listings := l.Listings()
-	for _, s := range j.Manifest.Sources {
-		r.Sources = append(r.Sources, LockedSource{Name: s.Name, Repo: s.Repo, Commit: listings[s.Name].Commit})
-	}
+	r.Sources = j.sources(l.Listings())
 	for _, f := range l.Files {
 		if f.Keep {
 			r.Kept, r.KeptBytes = r.Kept+1, r.KeptBytes+f.Size
@@ -119,6 +116,15 @@ func (j *Job) replaceLock(old, l *manifests.Lock) (*LockResult, error) {
 	}
 	r.Written = true
 	return r, j.saveLock(l)
+}
+
+// sources lists the manifest's sources at the commits of their listings.
+func (j *Job) sources(listings map[string]manifests.Listing) []LockedSource {
+	var out []LockedSource
+	for _, s := range j.Manifest.Sources {
+		out = append(out, LockedSource{Name: s.Name, Repo: s.Repo, Commit: listings[s.Name].Commit})
+	}
+	return out
 }
 
 // completeSums fetches the small kept files, of which the Hub knows the git sum only, and

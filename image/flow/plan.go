@@ -20,6 +20,8 @@ type PlanResult struct {
 	// Locked says that the files come from the lock; else the Hub was asked just now, and
 	// nothing of its answer was kept.
 	Locked bool `json:"locked"`
+	// Sources lists repository and commit of every source.
+	Sources []LockedSource `json:"sources"`
 	// Files holds every upstream file in the order of layers.
 	Files []manifests.Decision `json:"files"`
 	Total PlanTotal            `json:"total"`
@@ -58,7 +60,7 @@ func Plan(ctx context.Context, j *Job) (*PlanResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &PlanResult{SchemaVersion: SchemaVersion, Model: j.Manifest.Name, Title: j.Manifest.Title, Variant: s.Variant, Locked: locked, Files: s.Decisions}
+	r := &PlanResult{SchemaVersion: SchemaVersion, Model: j.Manifest.Name, Title: j.Manifest.Title, Variant: s.Variant, Locked: locked, Sources: j.sources(listings), Files: s.Decisions}
 	if err := r.add(ctx, j, s, listings); err != nil {
 		return nil, err
 	}

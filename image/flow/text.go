@@ -6,6 +6,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/dustin/go-humanize"
+
+	"github.com/plimsoll-oci/plimsoll/manifests"
 )
 
 // size prints bytes for people, in decimal units as registries and disks use them.
@@ -22,22 +24,14 @@ func table(rows ...string) string {
 	return out.String()
 }
 
-// Text lists every file with its verdict, then the totals.
+// Text lists every file under the rule that decided about it, then the totals.
 func (r *PlanResult) Text() string {
 	from := "the Hub, just now: run the lock target to pin it"
 	if r.Locked {
 		from = "the lock"
 	}
-	rows := []string{"FILE\tSIZE\tVERDICT\tREASON"}
-	for _, d := range r.Files {
-		verdict := "drop"
-		if d.Keep {
-			verdict = "keep"
-		}
-		rows = append(rows, fmt.Sprintf("%s/%s\t%s\t%s\t%s", d.Source, d.Path, size(d.Size), verdict, d.Reason))
-	}
 	t := r.Total
-	return fmt.Sprintf("%s, variant %s (files from %s)\n\n", r.Title, r.Variant, from) + table(rows...) + "\n" + table(
+	return fmt.Sprintf("%s, variant %s (files from %s)\n", r.Title, r.Variant, from) + r.rules() + "\n" + table(
 		fmt.Sprintf("upstream\t%d files\t%s", t.Files, size(t.Kept+t.Dropped)),
 		fmt.Sprintf("dropped\t%d files\t%s", t.DroppedFiles, size(t.Dropped)),
 		fmt.Sprintf("kept\t%d files\t%s", t.KeptFiles, size(t.Kept)),
@@ -45,6 +39,40 @@ func (r *PlanResult) Text() string {
 		fmt.Sprintf("image\t%d model layers\t%s\t(base, runtime and configuration come on top)", t.Layers, size(t.Image)),
 		fmt.Sprintf("registry\t\t%s", size(t.Registry)),
 		fmt.Sprintf("node\t\t%s\t(blobs and their unpacked copy)", size(t.Node)))
+}
+
+// rules lists the files, each source under its repository and each file under its rule.
+func (r *PlanResult) rules() string {
+	var out strings.Builder
+	for _, s := range r.Sources {
+		fmt.Fprintf(&out, "\n%s: %s@%s\n", s.Name, s.Repo, s.Commit)
+		groups, order := map[string][]manifests.Decision{}, []string{}
+		for _, d := range r.Files {
+			if d.Source != s.Name {
+				continue
+			}
+			title := fmt.Sprintf("  %s by rule %s: %s", verdict(d), d.Rule, d.Reason)
+			if groups[title] == nil {
+				order = append(order, title)
+			}
+			groups[title] = append(groups[title], d)
+		}
+		for _, title := range order {
+			fmt.Fprintln(&out, title)
+			for _, d := range groups[title] {
+				fmt.Fprintf(&out, "    %s %8s  %s\n", verdict(d), size(d.Size), d.Path)
+			}
+		}
+	}
+	return out.String()
+}
+
+// verdict is what happens to a file.
+func verdict(d manifests.Decision) string {
+	if d.Keep {
+		return "keep"
+	}
+	return "drop"
 }
 
 // Text says what is pinned and what changed.
