@@ -18,6 +18,15 @@ import (
 	"github.com/plimsoll-oci/plimsoll/image/flow"
 )
 
+// Init writes a manifest for a Hub repository, OWNER/NAME: every file kept or dropped by one rule.
+func Init(ctx context.Context, repo string, revision, out *string, json *bool) error {
+	r, err := flow.Init(ctx, flow.Options{Stderr: os.Stderr}, repo, text(revision), text(out))
+	if err != nil {
+		return flow.Top(err)
+	}
+	return flow.Top(flow.Show(os.Stdout, r, is(json)))
+}
+
 // Plan prints every upstream file with its verdict and the totals, before a byte is fetched.
 func Plan(ctx context.Context, model, variant *string, json *bool) error {
 	return on(flags{model: model, variant: variant, json: json}, func(j *flow.Job) (flow.Result, error) {

@@ -91,14 +91,22 @@ type Job struct {
 
 // New reads the manifest and prepares a job. It touches neither network nor cache.
 func New(o Options) (*Job, error) {
-	o = o.withDefaults()
-	m, path, err := manifests.Open(o.Root, o.Model)
+	j, err := prepare(o)
 	if err != nil {
 		return nil, err
 	}
-	if o.Lock == "" {
-		o.Lock = manifests.LockPath(path)
+	if j.Manifest, j.Path, err = manifests.Open(j.Root, j.Model); err != nil {
+		return nil, err
 	}
+	if j.Lock == "" {
+		j.Lock = manifests.LockPath(j.Path)
+	}
+	return j, nil
+}
+
+// prepare makes a job without a manifest.
+func prepare(o Options) (*Job, error) {
+	o = o.withDefaults()
 	ci, _ := strconv.ParseBool(o.Getenv("CI"))
 	root, err := cache.FromEnv(o.Getenv)
 	if err != nil {
@@ -108,7 +116,7 @@ func New(o Options) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Job{Options: o, Manifest: m, Path: path, CI: ci && !o.OwnLock, cache: c, hubs: map[clientKey]*hub.Client{}}, nil
+	return &Job{Options: o, CI: ci && !o.OwnLock, cache: c, hubs: map[clientKey]*hub.Client{}}, nil
 }
 
 func (o Options) withDefaults() Options {
