@@ -79,6 +79,23 @@ func requireFetched(t *testing.T, s *site, opts Options) Result {
 	return results[0]
 }
 
+// TestNoSecondWriter: bytes that are there, and hashed, are not written again, whatever a
+// source that ignores ranges sends in their place.
+func TestNoSecondWriter(t *testing.T) {
+	s := newSite(t, map[string]hubtest.File{"m.bin": large(7, modelSize)})
+	s.Inject(
+		hubtest.Fault{Kind: hubtest.CDN, Times: 1, Effect: hubtest.Cut(modelSize / 2)},
+		hubtest.Fault{Kind: hubtest.CDN, Skip: 1, Times: 1, Effect: hubtest.Effects(hubtest.Garble(0), hubtest.IgnoreRange())},
+	)
+	opts := s.options(t)
+	seen := &events{}
+	opts.Jobs, opts.Progress = 1, seen
+	requireFetched(t, s, opts)
+	require.Equal(t, []int{1, 1}, s.Hits())
+	require.Zero(t, seen.count(Discarded))
+	require.EqualValues(t, modelSize, seen.sum(Received), "what is skipped is not new")
+}
+
 // TestExpired: signed URLs that end in the middle of a file are asked for again.
 func TestExpired(t *testing.T) {
 	s := newSite(t, map[string]hubtest.File{"m.bin": large(7, modelSize)})
@@ -295,6 +312,7 @@ func TestCanceled(t *testing.T) {
 	start := time.Now()
 	_, err = Files(ctx, []File{s.file(t, "m.bin")}, opts)
 	require.ErrorIs(t, err, reason)
+	require.Equal(t, fault.Canceled, fault.KindOf(err))
 	require.Less(t, time.Since(start), 5*time.Second)
 	list, err := opts.Cache.Partials()
 	require.NoError(t, err)

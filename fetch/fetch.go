@@ -21,8 +21,8 @@
 // line is a complete state: which stretches are on disk, and the marshalled states of the
 // hashes at the front. A line is written only after fdatasync of what it describes, and is
 // itself synced; each carries a checksum, so that a torn tail is ignored. No more than
-// Limits.Window bytes are ever received but not recorded: streams wait for the disk rather
-// than run ahead. So whatever happens, a next process, which continues from the last line,
+// Limits.Window bytes are ever received but not recorded, over all files together: streams
+// wait for the disk rather than run ahead. So whatever happens, a next process, which continues from the last line,
 // downloads no more than the size and one window for each cut, and hashes nothing twice.
 //
 // # Trust
@@ -127,7 +127,8 @@ type Options struct {
 	Offline bool
 	// Refs names, for each repository, the branch or tag that was resolved to the commit of
 	// its files: it is recorded in the cache once they are there. A repository may be left
-	// out.
+	// out, and should be if not all of its files are fetched: offline, huggingface_hub takes
+	// a snapshot that it finds by a ref for complete.
 	Refs map[string]string
 	// Limits may be left zero.
 	Limits Limits
@@ -135,8 +136,8 @@ type Options struct {
 
 // Limits bound what a fetch risks; the zero value of each field chooses.
 type Limits struct {
-	// Window is how many bytes may be received but not yet recorded in the journal, and so
-	// how many a cut can cost. Default: 64 MiB.
+	// Window is how many bytes may be received but not yet recorded in a journal, over all
+	// files and connections together, and so how many a cut can cost. Default: 64 MiB.
 	Window int64
 	// Range is the longest stretch that one request asks for when a file is fetched over
 	// several connections. Default: 64 MiB.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -16,18 +17,26 @@ import (
 )
 
 const (
-	// defaultJobs is the number of connections over all files.
-	defaultJobs = 8
+	// defaultJobs is the number of connections over all files, as aria2c -x16 has them.
+	defaultJobs = 16
 	// filesAtOnce bounds the files that are fetched at a time: small ones spend their time
 	// waiting for an answer, large ones share the connections.
 	filesAtOnce = 4
 )
 
-// engine is one call of Files.
+// engine is one call of Files: what all transfers share.
 type engine struct {
 	Options
 	slots *semaphore.Weighted // connections
 	jobs  int
+
+	// mu guards what follows, and the state of every transfer; changed is of all that. One
+	// lock serves: it is taken a few times for every quarter of a megabyte.
+	mu         sync.Mutex
+	changed    *sync.Cond
+	unrecorded int64 // bytes that are being received, or written and not recorded
+	blocked    int   // streams that wait for a record
+	active     int64 // transfers that run
 }
 
 // Files brings all files into the cache and returns one Result for each, in order. What the
@@ -59,9 +68,23 @@ func Files(ctx context.Context, files []File, opts Options) ([]Result, error) {
 		group.Go(func() error { return e.bring(gctx, w, files, results) })
 	}
 	if err := group.Wait(); err != nil {
-		return nil, err
+		return nil, caused(ctx, err)
 	}
 	return results, e.setRefs(files)
+}
+
+// caused makes sure that the error of a fetch whose context ended says so, and why: callers
+// tell an interruption from a failure by it.
+func caused(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	for _, reason := range []error{context.Cause(ctx), ctx.Err()} {
+		if !errors.Is(err, reason) {
+			err = fmt.Errorf("%w: %w", err, reason)
+		}
+	}
+	return err
 }
 
 func newEngine(opts Options) *engine {
@@ -70,7 +93,9 @@ func newEngine(opts Options) *engine {
 		opts.Progress = silent{}
 	}
 	jobs := either(opts.Jobs, defaultJobs)
-	return &engine{Options: opts, slots: semaphore.NewWeighted(int64(jobs)), jobs: jobs}
+	e := &engine{Options: opts, slots: semaphore.NewWeighted(int64(jobs)), jobs: jobs}
+	e.changed = sync.NewCond(&e.mu)
+	return e
 }
 
 // silent is the Progress of those who want none.

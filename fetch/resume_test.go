@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 	"pgregory.net/rapid"
 
 	"github.com/plimsoll-oci/plimsoll/fetch/cache"
@@ -25,50 +28,58 @@ var errCut = errors.New("cut")
 func TestResume(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		c := newResumeCase(t, rt)
-		defer c.store.Close()
-		cuts := 0
-		for range rapid.IntRange(0, 6).Draw(rt, "cuts") {
+		defer c.opts.Cache.Close()
+		cuts := int64(0)
+		for range rapid.IntRange(0, 5).Draw(rt, "cuts") {
 			if !c.cut(rt) {
 				break // it was done before
 			}
 			cuts++
 		}
 		c.src.after = nil
-		results, err := Files(t.Context(), []File{c.file}, c.opts)
+		results, err := Files(t.Context(), c.files, c.opts)
 		require.NoError(rt, err)
-		got, err := os.ReadFile(results[0].Blob)
-		require.NoError(rt, err)
-		require.True(rt, bytes.Equal(c.data, got))
-		require.Equal(rt, layerDigest(t, c.file.Layers[0], c.data), results[0].Digests[0])
-		most := c.file.Size + int64(cuts)*c.opts.Limits.Window
-		require.LessOrEqual(rt, c.src.sent, most, "size and one window for each cut")
+		for i, r := range results {
+			got, err := os.ReadFile(r.Blob)
+			require.NoError(rt, err)
+			require.True(rt, bytes.Equal(c.data[i], got))
+			require.Equal(rt, layerDigest(t, c.files[i].Layers[0], c.data[i]), r.Digests[0])
+		}
+		most := c.total + cuts*c.opts.Limits.Window
+		require.LessOrEqual(rt, c.src.sent, most, "size and one window for each cut, over all files")
 	})
 }
 
-// resumeCase is one file of random size, to be fetched over random connections.
+// resumeCase is some files of random size, to be fetched over random connections.
 type resumeCase struct {
-	data  []byte
-	file  File
-	store *cache.Cache
+	files []File
+	data  [][]byte
+	blobs []string
+	total int64
 	src   *shelf
 	opts  Options
-	blob  string
 }
 
 func newResumeCase(t *testing.T, rt *rapid.T) *resumeCase {
-	size := rapid.Int64Range(1, 200_000).Draw(rt, "size")
-	noise := hubtest.Noise(uint64(size), size)
-	c := &resumeCase{data: content(t, noise)}
-	c.file = File{Repo: repoName, Commit: "0123456789abcdef0123456789abcdef01234567", Path: "m.bin", Size: size, SHA256: sha256Of(c.data)}
-	c.file.Layers = []pack.Part{{Name: "m.bin", Count: 1, Length: size}}
+	c := &resumeCase{src: &shelf{files: map[string]hubtest.Content{}}}
 	dir, err := os.MkdirTemp(t.TempDir(), "")
 	require.NoError(rt, err)
-	c.store, err = cache.Open(dir)
+	store, err := cache.Open(dir)
 	require.NoError(rt, err)
-	c.blob, err = c.store.Blob(repoName, c.file.SHA256)
-	require.NoError(rt, err)
-	c.src = &shelf{files: map[string]hubtest.Content{"m.bin": noise}, piece: rapid.IntRange(1000, 50_000).Draw(rt, "piece")}
-	c.opts = Options{Sources: []Source{c.src}, Cache: c.store, Limits: quick, Jobs: rapid.IntRange(1, 5).Draw(rt, "jobs")}
+	for i := range rapid.IntRange(1, 3).Draw(rt, "files") {
+		size := rapid.Int64Range(1, 150_000).Draw(rt, "size")
+		noise := hubtest.Noise(uint64(i), size)
+		data := content(t, noise)
+		f := File{Repo: repoName, Commit: "0123456789abcdef0123456789abcdef01234567", Path: fmt.Sprint(i), Size: size, SHA256: sha256Of(data)}
+		f.Layers = []pack.Part{{Name: f.Path, Count: 1, Length: size}}
+		blob, err := store.Blob(repoName, f.SHA256)
+		require.NoError(rt, err)
+		c.files, c.data, c.blobs = append(c.files, f), append(c.data, data), append(c.blobs, blob)
+		c.total += size
+		c.src.files[f.Path] = noise
+	}
+	c.src.piece = rapid.IntRange(1000, 50_000).Draw(rt, "piece")
+	c.opts = Options{Sources: []Source{c.src}, Cache: store, Limits: quick, Jobs: rapid.IntRange(1, 5).Draw(rt, "jobs")}
 	c.opts.Limits.Window = rapid.Int64Range(8<<10, 128<<10).Draw(rt, "window")
 	return c
 }
@@ -83,82 +94,142 @@ const (
 
 // cut fetches until some more bytes were sent; false if all was there before.
 func (c *resumeCase) cut(rt *rapid.T) bool {
-	at := c.src.sent + rapid.Int64Range(0, c.file.Size).Draw(rt, "cut")
+	at := c.src.sent + rapid.Int64Range(0, c.total).Draw(rt, "cut")
 	way := rapid.IntRange(byContext, byPower).Draw(rt, "way")
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
-	var then *diskState
-	c.src.after = func(sent int64) error {
-		if sent < at {
+	var then []diskState
+	var sent int64
+	c.src.after = func(n int64) error {
+		if n < at {
 			return nil
 		}
 		if then == nil {
-			then = c.look(rt, sent)
+			sent, then = n, c.look(rt)
 		}
 		if way == byContext {
 			cancel(errCut)
 		}
 		return errCut // permanent, as far as a stream can know
 	}
-	_, err := Files(ctx, []File{c.file}, c.opts)
+	_, err := Files(ctx, c.files, c.opts)
 	if err == nil {
 		return false
 	}
 	require.ErrorIs(rt, err, errCut)
 	if way == byKill || way == byPower {
-		then.restore(rt, c, way == byPower)
+		c.src.sent = sent
+		c.restore(rt, then, way == byPower)
 	}
 	c.requireHonest(rt)
 	return true
 }
 
-// diskState is what was on disk when so many bytes had been sent.
+// diskState is what is on disk of one file. Both are nil before it is begun; a file that
+// is finished is not described.
 type diskState struct {
-	sent          int64
+	finished      bool
 	journal, part []byte
 }
 
-// look reads the journal before the part: what it speaks of is there.
-func (c *resumeCase) look(rt *rapid.T, sent int64) *diskState {
-	journal, err := os.ReadFile(c.blob + ".plimsoll.journal")
-	require.NoError(rt, err)
-	part, err := os.ReadFile(c.blob + ".plimsoll.part")
-	require.NoError(rt, err)
-	return &diskState{sent, journal, part}
+// look reads the journals before the parts: what they speak of is there.
+func (c *resumeCase) look(rt *rapid.T) []diskState {
+	states := make([]diskState, len(c.files))
+	for i, blob := range c.blobs {
+		s := &states[i]
+		s.journal = readIfThere(rt, blob+".plimsoll.journal")
+		s.part = readIfThere(rt, blob+".plimsoll.part")
+		_, err := os.Stat(blob)
+		s.finished = err == nil
+	}
+	return states
+}
+
+func readIfThere(rt *rapid.T, name string) []byte {
+	data, err := os.ReadFile(name)
+	if !errors.Is(err, os.ErrNotExist) {
+		require.NoError(rt, err)
+	}
+	return data
 }
 
 // restore makes the disk as it was. After a loss of power only what a record speaks of is
 // sure to be there.
-func (d *diskState) restore(rt *rapid.T, c *resumeCase, power bool) {
-	c.src.sent = d.sent
-	if power {
-		lost := bytes.Repeat([]byte{0xAA}, len(d.part))
-		for _, s := range c.recorded(rt, d.journal) {
-			copy(lost[s.from:s.to], d.part[s.from:s.to])
+func (c *resumeCase) restore(rt *rapid.T, states []diskState, power bool) {
+	for i, s := range states {
+		if s.finished {
+			continue
 		}
-		d.part = lost
-		d.journal = append(d.journal, "0badc0de {\"ranges\":[[0,"...)
+		if power && s.journal != nil {
+			lost := bytes.Repeat([]byte{0xAA}, len(s.part))
+			for _, r := range c.recorded(i, s.journal) {
+				copy(lost[r.from:r.to], s.part[r.from:r.to])
+			}
+			s.part = lost
+			s.journal = append(s.journal, "0badc0de {\"ranges\":[[0,"...)
+		}
+		require.NoError(rt, os.RemoveAll(c.blobs[i]))
+		for suffix, data := range map[string][]byte{".plimsoll.journal": s.journal, ".plimsoll.part": s.part} {
+			require.NoError(rt, os.RemoveAll(c.blobs[i]+suffix))
+			if data != nil {
+				require.NoError(rt, os.WriteFile(c.blobs[i]+suffix, data, 0o644))
+			}
+		}
 	}
-	require.NoError(rt, os.WriteFile(c.blob+".plimsoll.journal", d.journal, 0o644))
-	require.NoError(rt, os.WriteFile(c.blob+".plimsoll.part", d.part, 0o644))
 }
 
-// recorded is what a journal calls done.
-func (c *resumeCase) recorded(rt *rapid.T, journal []byte) spans {
-	last, _, ok := parseJournal(journal, identity{journalName, journalVersion, c.file.SHA256, c.file.Size})
-	require.True(rt, ok)
-	have, _ := last.spans(c.file.Size)
+// recorded is what a journal calls done; nothing, while it is being made.
+func (c *resumeCase) recorded(i int, journal []byte) spans {
+	f := c.files[i]
+	last, _, _ := parseJournal(journal, identity{journalName, journalVersion, f.SHA256, f.Size})
+	have, _ := last.spans(f.Size)
 	return have
 }
 
-// requireHonest checks that everything that the journal calls done is there, and that no
-// more than a window of what was sent is not.
+// requireHonest checks that everything that the journals call done is there.
 func (c *resumeCase) requireHonest(rt *rapid.T) {
-	now := c.look(rt, 0)
-	require.Len(rt, now.part, len(c.data), "of full length from the start")
-	for _, s := range c.recorded(rt, now.journal) {
-		require.True(rt, bytes.Equal(c.data[s.from:s.to], now.part[s.from:s.to]))
+	for i, s := range c.look(rt) {
+		for _, r := range c.recorded(i, s.journal) {
+			require.Len(rt, s.part, len(c.data[i]), "of full length from the start")
+			require.True(rt, bytes.Equal(c.data[i][r.from:r.to], s.part[r.from:r.to]))
+		}
 	}
+}
+
+// TestWindow: streams do not run ahead of a disk that does not get done with syncing.
+func TestWindow(t *testing.T) {
+	const size, window = 100_000, 20_000
+	noise := hubtest.Noise(1, size)
+	src := &shelf{files: map[string]hubtest.Content{"m.bin": noise}, piece: 1000}
+	f := File{Repo: repoName, Commit: "0123456789abcdef0123456789abcdef01234567", Path: "m.bin", Size: size, SHA256: streamedSHA256(t, noise)}
+	opts := Options{Sources: []Source{src}, Cache: newCache(t), Limits: quick, Jobs: 3}
+	opts.Limits.Window = window
+	list, err := wants([]File{f}, opts.Cache)
+	require.NoError(t, err)
+	e := newEngine(opts)
+	tr, err := e.openTransfer(list[0], 0, new(atomic.Int64))
+	require.NoError(t, err)
+	defer tr.close()
+	var group errgroup.Group
+	for range tr.streams {
+		group.Go(func() error { return tr.stream(t.Context()) })
+	}
+	var fresh, most, have int64
+	quiet := func() bool { // nothing is in flight, and somebody waits
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		fresh, have = tr.fresh, tr.have.total()
+		return have == size || e.blocked > 0 && fresh > 0 && e.unrecorded == fresh
+	}
+	for have < size { // nobody but this test writes records
+		require.Eventually(t, quiet, time.Minute, time.Millisecond)
+		require.LessOrEqual(t, fresh, int64(window))
+		most = max(most, fresh)
+		require.NoError(t, tr.record())
+	}
+	require.Greater(t, most, int64(window/2), "and do not wait too early")
+	require.NoError(t, group.Wait())
+	require.EqualValues(t, size, src.sent)
 }
 
 // TestOtherJournals: what cannot be gone on with is begun anew, and comes out right.
@@ -222,7 +293,9 @@ func TestGoesOn(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, f.Size/2, need.Partial)
 	require.EqualValues(t, f.Size-f.Size/2, need.Download)
-	require.Less(t, need.Disk, f.Size/10, "the space is taken already")
+	info, err := os.Stat(part)
+	require.NoError(t, err)
+	require.Equal(t, max(0, f.Size-cache.DiskSize(info)), need.Disk, "what is reserved already is not needed again")
 
 	// The hash states cover what is there: were it read again, the change would show.
 	damage(t, part)

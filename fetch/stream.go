@@ -15,7 +15,7 @@ import (
 )
 
 // lease is a stretch that was lent to one stream. Nobody else writes there. Its fields are
-// guarded by the transfer's mutex.
+// guarded by the engine's mutex.
 type lease struct {
 	at   int64 // the next byte to be written
 	busy int64 // bytes behind at that are being received or written now
@@ -59,7 +59,7 @@ func (t *transfer) turn(parent context.Context, retry *retry) (more bool, err er
 		return false, nil
 	}
 	defer t.giveBack(l)
-	retry.source, retry.progress = t.position()
+	retry.source, _ = t.position()
 	err = t.fill(ctx, l, t.Sources[retry.source])
 	if ctx.Err() != nil && parent.Err() == nil {
 		return true, nil // another stream took over and ended this one
@@ -204,7 +204,7 @@ func (t *transfer) takeOver(ctx context.Context, l *lease, offset int64) error {
 // receive writes the body into the lease until either ends.
 func (t *transfer) receive(ctx context.Context, l *lease, body *hub.Body) error {
 	left := body.Length
-	buf := make([]byte, max(1, min(maxBuffer, t.Limits.Window/int64(2*t.streams))))
+	buf := make([]byte, max(1, min(maxBuffer, t.Limits.Window/int64(2*t.jobs))))
 	for {
 		at, n, write, err := t.reserve(ctx, l, int64(len(buf)))
 		if n == 0 || err != nil {
@@ -222,11 +222,11 @@ func (t *transfer) receive(ctx context.Context, l *lease, body *hub.Body) error 
 		if write && got > 0 {
 			t.Progress.File(Event{File: t.want.first, Kind: Received, Bytes: int64(got)})
 		}
-		if left -= int64(got); rerr != nil && left != 0 {
-			return early(rerr)
+		if left -= int64(got); rerr != nil && left == 0 && body.Length > 0 {
+			return nil // a server may send less than was asked for, if it says so
 		}
 		if rerr != nil {
-			return nil // a server may send less than was asked for, if it says so
+			return early(rerr)
 		}
 	}
 }
@@ -261,7 +261,7 @@ func (t *transfer) reserve(ctx context.Context, l *lease, limit int64) (at, n in
 	}
 	l.busy = n
 	t.blocked++
-	for n > 0 && t.held+t.fresh+n > t.Limits.Window && ctx.Err() == nil {
+	for n > 0 && t.unrecorded+n > t.Limits.Window && ctx.Err() == nil {
 		t.changed.Broadcast()
 		t.changed.Wait()
 	}
@@ -270,7 +270,7 @@ func (t *transfer) reserve(ctx context.Context, l *lease, limit int64) (at, n in
 		l.busy = 0
 		return 0, 0, false, ctx.Err()
 	}
-	t.held += n
+	t.unrecorded += n
 	return l.at, n, true, nil
 }
 
@@ -279,7 +279,7 @@ func (t *transfer) settle(l *lease, reserved, got int64, written bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if written {
-		t.held -= reserved
+		t.unrecorded -= reserved - got
 		t.fresh += got
 		t.have = t.have.add(span{l.at, l.at + got})
 		l.got += got
@@ -312,7 +312,7 @@ type retry struct {
 	backoff  *backoff.ExponentialBackOff
 	tries    int
 	source   int   // the source that was tried
-	progress int64 // of all streams, when the try began
+	progress int64 // of all streams, when a try failed last
 	brought  bool  // the try itself brought new bytes
 }
 
@@ -331,7 +331,7 @@ func (r *retry) judge(err error) (time.Duration, error) {
 		return 0, err
 	}
 	if _, progress := r.t.position(); progress != r.progress {
-		r.tries = 0
+		r.tries, r.progress = 0, progress
 	}
 	if r.brought {
 		r.backoff.Reset()

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -34,23 +33,19 @@ type transfer struct {
 	streams    int   // how many connections at most
 	step       int64 // how much one request asks for
 
-	mu       sync.Mutex
-	changed  *sync.Cond // of anything below
-	have     spans      // written
-	leases   []*lease   // lent to streams
-	held     int64      // bytes that streams are about to receive
-	fresh    int64      // bytes written but not recorded
-	blocked  int        // streams that wait for a record
-	source   int        // index of the source in use
-	failures []error    // why earlier sources were left
-	progress int64      // pieces written, so far
-	single   bool       // the source ignores ranges: one stream for all
+	// Guarded by the engine's mutex.
+	have     spans    // written
+	leases   []*lease // lent to streams
+	fresh    int64    // bytes written but not recorded
+	source   int      // index of the source in use
+	failures []error  // why earlier sources were left
+	progress int64    // pieces written, so far
+	single   bool     // the source ignores ranges: one stream for all
 }
 
 // openTransfer goes on where the journal ends, or begins anew.
 func (e *engine) openTransfer(w *want, source int, downloaded *atomic.Int64) (*transfer, error) {
 	t := &transfer{engine: e, want: w, sums: newSums(w.lanes), source: source, downloaded: downloaded}
-	t.changed = sync.NewCond(&t.mu)
 	ok, err := t.resume()
 	if err == nil && !ok {
 		err = t.begin()
@@ -144,6 +139,8 @@ func (t *transfer) run(parent context.Context) error {
 	group, ctx := errgroup.WithContext(parent)
 	// Waiting goroutines look at ctx when they are woken.
 	defer context.AfterFunc(ctx, t.wake)()
+	t.count(1)
+	defer t.count(-1)
 	for range t.streams {
 		group.Go(func() error { return t.stream(ctx) })
 	}
@@ -176,10 +173,22 @@ func (t *transfer) named(err error) error {
 	return fmt.Errorf("fetching %s: %w", t.want.first, err)
 }
 
-func (t *transfer) wake() {
+// count enters a transfer among those that share the window, or takes it out.
+func (t *transfer) count(n int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.active += n
+	if n < 0 { // what is not recorded now is synced as a whole, or given up
+		t.unrecorded -= t.fresh
+		t.fresh = 0
+	}
 	t.changed.Broadcast()
+}
+
+func (e *engine) wake() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.changed.Broadcast()
 }
 
 // hash follows the front: it reads back what was written and takes the sums.
@@ -214,7 +223,8 @@ func (t *transfer) awaitFront(ctx context.Context, at int64) (int64, error) {
 	return t.have.front(), ctx.Err()
 }
 
-// keep writes a record whenever half a window is fresh, or a stream waits for one.
+// keep writes a record whenever half of the transfer's share of the window is fresh, or a
+// stream of any transfer waits for one.
 func (t *transfer) keep(ctx context.Context) error {
 	for {
 		more, err := t.awaitFresh(ctx)
@@ -231,7 +241,7 @@ func (t *transfer) keep(ctx context.Context) error {
 func (t *transfer) awaitFresh(ctx context.Context) (bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for t.fresh < t.Limits.Window/2 && (t.blocked == 0 || t.fresh == 0) {
+	for t.fresh < max(1, t.Limits.Window/2/t.active) && (t.blocked == 0 || t.fresh == 0) {
 		if ctx.Err() != nil || t.have.total() == t.want.first.Size {
 			return false, ctx.Err()
 		}
@@ -262,6 +272,7 @@ func (t *transfer) record() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.fresh -= fresh
+	t.unrecorded -= fresh
 	t.changed.Broadcast()
 	return nil
 }

@@ -115,23 +115,18 @@ func (c *Cache) writing() (*os.Root, error) {
 	if err != nil {
 		return nil, local(fmt.Errorf("making cache %s: %w", c.dir, err))
 	}
-	return root, c.mark(root)
+	mark(root)
+	return root, nil
 }
 
-// mark writes CACHEDIR.TAG unless there is one.
-func (c *Cache) mark(root *os.Root) error {
+// mark writes CACHEDIR.TAG unless there is one. It is advice to backup tools: where only
+// the folders inside can be written, there is none.
+func mark(root *os.Root) {
 	f, err := root.OpenFile("CACHEDIR.TAG", os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
 	if err == nil {
-		_, err = f.WriteString(tag)
-		err = errors.Join(err, f.Close())
+		_, _ = f.WriteString(tag)
+		_ = f.Close()
 	}
-	if err != nil {
-		return local(fmt.Errorf("marking %s as a cache: %w", c.dir, err))
-	}
-	return nil
 }
 
 // abs is the absolute path of a checked name inside the cache.

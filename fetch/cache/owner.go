@@ -154,8 +154,10 @@ func writeOwner(root *os.Root, name string) error {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, removed(root, tmp))
 	}
-	// Link, unlike rename, never replaces a file.
-	return errors.Join(root.Link(tmp, name), removed(root, tmp))
+	if err := root.Rename(tmp, name); err != nil { // not a link: some file systems have none
+		return errors.Join(err, removed(root, tmp))
+	}
+	return nil
 }
 
 func ownerText() []byte {

@@ -2,11 +2,13 @@ package cache
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -105,6 +107,70 @@ func (c *Cache) owned(byEtag map[string]*Partial) ([]Partial, error) {
 	}
 	slices.SortFunc(list, func(a, b Partial) int { return cmp.Compare(a.Etag, b.Etag) })
 	return list, nil
+}
+
+// Prune removes the unfinished blobs that nobody writes and that were last written before
+// the given time, and returns what it removed. One that is claimed meanwhile is left alone.
+func (c *Cache) Prune(ctx context.Context, before time.Time) ([]Partial, error) {
+	list, err := c.Partials()
+	if err != nil {
+		return nil, err
+	}
+	var gone []Partial
+	for _, p := range list {
+		if p.Owner != nil || !p.Modified.Before(before) {
+			continue
+		}
+		ok, err := c.prune(ctx, p)
+		if err != nil {
+			return gone, err
+		}
+		if ok {
+			gone = append(gone, p)
+		}
+	}
+	return gone, nil
+}
+
+// prune removes one partial under a claim of its own; false if another process came first.
+func (c *Cache) prune(ctx context.Context, p Partial) (bool, error) {
+	s, err := c.Slot(p.Repo, p.Etag)
+	if err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	busy := false
+	claim, err := s.Claim(ctx, func(Owner) { busy = true; cancel() })
+	if busy {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, errors.Join(s.Discard(), s.sweep(claim), claim.Release())
+}
+
+// sweep removes owner files that were never completed.
+func (s Slot) sweep(mine *Claim) error {
+	root, err := s.cache.reading()
+	if err != nil {
+		return err
+	}
+	entries, err := fs.ReadDir(root.FS(), s.folder)
+	if err != nil {
+		return local(fmt.Errorf("sweeping %s: %w", s.cache.abs(s.folder), err))
+	}
+	for _, e := range entries {
+		etag, suffix, ours := splitName(e.Name())
+		name := s.folder + "/" + e.Name()
+		if ours && etag == s.Etag && strings.HasSuffix(suffix, tmpSuffix) && name != mine.name {
+			if err := removed(root, name); err != nil {
+				return local(err)
+			}
+		}
+	}
+	return nil
 }
 
 // DiskSize is how many bytes a file takes on disk, which for a sparse file is less than its

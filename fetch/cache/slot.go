@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"syscall"
 )
 
 // Endings of the names beside a blob that is on the way.
@@ -112,7 +113,8 @@ func (s Slot) makeFolder() (*os.Root, error) {
 }
 
 // Sync makes the names in the blobs folder durable: those that were made, renamed or
-// removed before it stand after a loss of power.
+// removed before it stand after a loss of power. Where the file system cannot sync a folder
+// that is not an error: it promises no order of names to anybody.
 func (s Slot) Sync() error {
 	root, err := s.cache.reading()
 	if err != nil {
@@ -123,7 +125,7 @@ func (s Slot) Sync() error {
 		return local(fmt.Errorf("syncing %s: %w", s.cache.abs(s.folder), err))
 	}
 	defer folder.Close()
-	if err := folder.Sync(); err != nil {
+	if err := folder.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, errors.ErrUnsupported) {
 		return local(fmt.Errorf("syncing %s: %w", s.cache.abs(s.folder), err))
 	}
 	return nil

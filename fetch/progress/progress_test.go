@@ -122,6 +122,21 @@ func TestTotalFollows(t *testing.T) {
 	}
 }
 
+// TestNothingToDo: a total of 0 is done at once, on a terminal too.
+func TestNothingToDo(t *testing.T) {
+	for _, tty := range []bool{false, true} {
+		out := &screen{}
+		b := New(out, tty, "fetch", 0)
+		b.Add(0)
+		b.Finish()
+		require.True(t, strings.HasSuffix(out.text(), "\n"), "%q", out.text())
+		require.NotContains(t, out.text(), "NaN")
+		b.Add(5) // late news is of no harm
+		b.Say("late")
+		require.True(t, strings.HasSuffix(out.text(), "fetch: late\n"))
+	}
+}
+
 func TestManyGoroutines(t *testing.T) {
 	out := &screen{}
 	b := New(out, true, "x", 8000)

@@ -62,7 +62,7 @@ func Fetch(ctx context.Context, j *Job) (*FetchResult, error) {
 	if err := j.confirm(ctx, files); err != nil {
 		return nil, err
 	}
-	results, err := j.download(ctx, files, false)
+	results, err := j.download(ctx, files)
 	if err != nil {
 		return nil, err
 	}
@@ -93,11 +93,11 @@ func (j *Job) confirm(ctx context.Context, files map[string][]fetch.File) error 
 	return fault.Wrap(fault.Usage, "answer y, or pass -yes=true", fmt.Errorf("fetching %s: not confirmed", j.Manifest.Name))
 }
 
-// fetchOptions are the options for one group of sources with the same endpoints. fresh says
-// that the commits were resolved from the manifest's branches just now, so that the cache
-// may remember them under the branch's name.
-func (j *Job) fetchOptions(group []manifests.Source, fresh bool) (fetch.Options, error) {
-	clients, err := j.clients(group[0])
+// fetchOptions are the options for sources with the same endpoints as s. No branch is
+// recorded in the cache: huggingface_hub takes a snapshot that it finds by a branch's name
+// for complete, and ours holds the kept files only.
+func (j *Job) fetchOptions(s manifests.Source) (fetch.Options, error) {
+	clients, err := j.clients(s)
 	if err != nil {
 		return fetch.Options{}, err
 	}
@@ -111,15 +111,10 @@ func (j *Job) fetchOptions(group []manifests.Source, fresh bool) (fetch.Options,
 	}
 	o := fetch.Options{
 		Cache: j.cache, Memo: memo, Jobs: j.Jobs, Offline: config.Offline,
-		Progress: progress.Files(j.Stderr, j.TTY), Refs: map[string]string{},
+		Progress: progress.Files(j.Stderr, j.TTY),
 	}
 	for _, c := range clients {
 		o.Sources = append(o.Sources, c)
-	}
-	for _, s := range group {
-		if fresh && !s.Pinned() {
-			o.Refs[s.Repo] = s.Revision
-		}
 	}
 	return o, nil
 }

@@ -143,7 +143,7 @@ func (j *Job) completeSums(ctx context.Context, listings map[string]manifests.Li
 			})
 		}
 	}
-	results, err := j.download(ctx, wanted, true)
+	results, err := j.download(ctx, wanted)
 	if err != nil {
 		return err
 	}

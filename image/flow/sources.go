@@ -111,8 +111,8 @@ func (j *Job) listings(ctx context.Context, l *manifests.Lock) (map[string]manif
 }
 
 // download fetches files, which must all carry a sum, from the endpoints of their sources.
-// Sources with the same endpoints share one pool of workers. See fetchOptions for fresh.
-func (j *Job) download(ctx context.Context, files map[string][]fetch.File, fresh bool) (map[string][]fetch.Result, error) {
+// Sources with the same endpoints share one pool of workers.
+func (j *Job) download(ctx context.Context, files map[string][]fetch.File) (map[string][]fetch.Result, error) {
 	out := map[string][]fetch.Result{}
 	for _, group := range j.groups() {
 		var all []fetch.File
@@ -122,7 +122,7 @@ func (j *Job) download(ctx context.Context, files map[string][]fetch.File, fresh
 		if len(all) == 0 {
 			continue
 		}
-		o, err := j.fetchOptions(group, fresh)
+		o, err := j.fetchOptions(group[0])
 		if err != nil {
 			return nil, err
 		}
