@@ -90,7 +90,7 @@ func proveProposal(text []byte, l Listing, groups []*group) error {
 	return nil
 }
 
-// renderManifest writes the manifest. Text from outside is always in double quotes.
+// renderManifest writes the manifest.
 func renderManifest(l Listing, o InitOptions, groups []*group) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
@@ -167,8 +167,19 @@ func (g *group) render(line func(string, ...any), all []File) {
 	line("        reason: %s", quote(g.reason))
 }
 
-// quote writes text as a YAML scalar in double quotes, which JSON's are too.
-func quote(text string) string { return strings.TrimSuffix(string(encodeLine(text)), "\n") }
+var (
+	plainForm = regexp.MustCompile(`^[A-Za-z](?:[A-Za-z0-9 ._/;,()-]*[A-Za-z0-9._/)])?$`)
+	wordForm  = regexp.MustCompile(`(?i)^(null|true|false|yes|no|on|off|y|n|inf|nan)$`)
+)
+
+// quote writes text as a YAML scalar: as it is where that is certain to be text, else in
+// double quotes, as JSON does.
+func quote(text string) string {
+	if plainForm.MatchString(text) && !wordForm.MatchString(text) {
+		return text
+	}
+	return strings.TrimSuffix(string(encodeLine(text)), "\n")
+}
 
 var notNameForm = regexp.MustCompile(`[^a-z0-9._-]+`)
 

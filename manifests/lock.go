@@ -141,6 +141,19 @@ func (m *Manifest) selectAll(listings map[string]Listing) (Selection, error) {
 	return everything.Select(DefaultVariant, listings)
 }
 
+// Pin returns the commit that the lock holds for the source; ok is false where the lock
+// does not know the source, or where the manifest asks for another repository or revision
+// than the one that was pinned.
+func (l *Lock) Pin(s Source) (commit string, ok bool) {
+	for _, f := range l.Files {
+		if f.Source == s.Name {
+			same := f.Revision == s.Revision || s.Pinned() && f.Commit == s.Revision
+			return f.Commit, same && f.Repo == s.Repo
+		}
+	}
+	return "", false
+}
+
 // Listings returns the upstream listings that the lock pins, keyed by source name.
 func (l *Lock) Listings() map[string]Listing {
 	out := map[string]Listing{}

@@ -76,7 +76,10 @@ func DecodeLock(data []byte) (*Lock, error) {
 	if n == 0 {
 		return nil, fault.Wrap(fault.Lock, "", errors.New("the lock is empty"))
 	}
-	return l, l.check()
+	if err := l.check(); err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
 // add parses one line into the lock.

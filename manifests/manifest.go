@@ -6,9 +6,16 @@
 //	listing + selection --NewLock--> lock (what go.sum is to go.mod)
 //	lock + manifest --Selection--> the same selection again, offline
 //
-// A manifest is strict YAML: an unknown key, a duplicate key or a wrong type is an error
-// with line, column and excerpt. Parse also checks what YAML cannot say, so that a
-// *Manifest in hand is valid.
+//	repository's listing --Init--> a manifest to begin with
+//
+// A manifest is strict YAML: an unknown, missing or duplicate key or a wrong type is an
+// error with line, column and excerpt; scalars are never converted, and anchors, aliases
+// and tags are not read. Parse also checks what YAML cannot say, so that a *Manifest in
+// hand is valid. manifest.schema.json says the same to editors; it is made from the types
+// and comments of this file, and a test keeps it so.
+//
+// Names from outside (paths of a listing, of a lock, of a model.json) pass CheckPath before
+// anything is done with them. Two kept files never need one place in an image.
 package manifests
 
 import "strings"
@@ -35,8 +42,8 @@ type Manifest struct {
 	// Runtime is what runs in the image: "plimsoll" (the Go runtime) or "none" (weights
 	// only, to be mounted or copied by others).
 	Runtime Runtime `yaml:"runtime"`
-	// PartSize is the largest layer allowed, such as "9.5 GB"; larger files are cut into
-	// parts, at least 2 MiB. 0 or absent: files are never cut.
+	// PartSize is the largest layer allowed, such as "9.5 GB", at least 2 MiB; larger files
+	// are cut into parts. 0 or absent: files are never cut.
 	PartSize Size `yaml:"partSize,omitempty"`
 	// Sources are the upstream repositories, in the order of layers.
 	Sources []Source `yaml:"sources"`
@@ -135,9 +142,9 @@ const (
 type Hint struct {
 	// Path is the file's path in the repository.
 	Path string `yaml:"path"`
-	// Size is the expected size in bytes, 0 if unknown.
+	// Size is the expected size in bytes; absent if unknown.
 	Size int64 `yaml:"size,omitempty"`
-	// SHA256 is the expected sum, "" if unknown.
+	// SHA256 is the expected sum, 64 lower-case hex digits; absent if unknown.
 	SHA256 string `yaml:"sha256,omitempty"`
 	// Source says where the values come from.
 	Source string `yaml:"source"`
@@ -234,7 +241,7 @@ type Software struct {
 	Name string `yaml:"name"`
 	// Bytes is the size unpacked.
 	Bytes int64 `yaml:"bytes"`
-	// CompressedBytes is the size as pulled, 0 if unknown.
+	// CompressedBytes is the size as pulled; absent if unknown.
 	CompressedBytes int64 `yaml:"compressedBytes,omitempty"`
 	// Source says where the figures come from.
 	Source string `yaml:"source"`

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/manifests/pack"
@@ -41,7 +42,11 @@ type ModelConfig struct {
 
 // ModelSource is one upstream repository at one commit.
 type ModelSource struct {
-	Name    string `json:"name"`
+	Name string `json:"name"`
+	// Title is the source's name for people, one line of text.
+	Title string `json:"title"`
+	// Role says what the source is to the model.
+	Role    Role   `json:"role"`
 	Repo    string `json:"repo"`
 	Commit  string `json:"commit"`
 	License string `json:"license"`
@@ -87,7 +92,8 @@ func NewModelConfig(m *Manifest, l *Lock, s Selection, unused []Unused) (*ModelC
 	listings := l.Listings()
 	for _, source := range m.Sources {
 		c.Sources = append(c.Sources, ModelSource{
-			Name: source.Name, Repo: source.Repo, Commit: listings[source.Name].Commit, License: source.License, Path: source.Path,
+			Name: source.Name, Title: source.Title, Role: source.Role, Repo: source.Repo,
+			Commit: listings[source.Name].Commit, License: source.License, Path: source.Path,
 		})
 	}
 	kept := map[[2]string]string{}
@@ -182,24 +188,47 @@ func (c *ModelConfig) check() error {
 	case len(c.Files) == 0:
 		return errors.New("files is empty")
 	}
-	sources := map[string]bool{}
-	for _, s := range c.Sources {
-		if sources[s.Name] || CheckPath(s.Path) != nil {
-			return fmt.Errorf("source %s: its name is taken or its path %q is unsafe", s.Name, s.Path)
-		}
-		sources[s.Name] = true
+	folders, err := c.checkSources()
+	if err != nil {
+		return err
 	}
 	sizes := map[string]int64{}
 	for _, f := range c.Files {
 		if err := f.check(); err != nil {
 			return fmt.Errorf("file %s: %w", f.Path, err)
 		}
-		if _, twice := sizes[f.Path]; twice || !sources[f.Source] {
+		_, known := folders[f.Source]
+		if _, twice := sizes[f.Path]; twice || !known {
 			return fmt.Errorf("file %s: it is there twice or its source %q is not", f.Path, f.Source)
 		}
 		sizes[f.Path] = f.Size
 	}
+	for _, f := range c.Files {
+		if folder := folders[f.Source]; !strings.HasPrefix(f.Path, folder+"/") {
+			return fmt.Errorf("file %s: it lies outside of %s, the folder of its source", f.Path, folder)
+		}
+	}
 	return c.checkReferences(sizes)
+}
+
+// checkSources returns the folder of every source.
+func (c *ModelConfig) checkSources() (folders map[string]string, err error) {
+	folders = map[string]string{}
+	for _, s := range c.Sources {
+		_, taken := folders[s.Name]
+		switch {
+		case s.Name == "":
+			return nil, fmt.Errorf("the source of folder %q has no name", s.Path)
+		case taken || CheckPath(s.Path) != nil:
+			return nil, fmt.Errorf("source %s: its name is taken or its path %q is unsafe", s.Name, s.Path)
+		case !isLine(s.Title):
+			return nil, fmt.Errorf("source %s: title is %q, want one line of text", s.Name, s.Title)
+		case s.Role != RoleBase && s.Role != RoleCheckpoints:
+			return nil, fmt.Errorf("source %s: role is %q: %q and %q are known", s.Name, s.Role, RoleBase, RoleCheckpoints)
+		}
+		folders[s.Name] = s.Path
+	}
+	return folders, nil
 }
 
 // checkReferences checks what points at files.

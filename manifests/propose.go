@@ -27,7 +27,8 @@ type proposal struct {
 	groups []*group
 }
 
-// propose sorts every file into exactly one group: kept ones first, in the order of paths.
+// propose sorts every file into exactly one group: kept ones first, those at the top of the
+// repository before folders. The groups follow from the files alone, whatever their order.
 func propose(files []File) []*group {
 	p := &proposal{open: slices.Clone(files)}
 	slices.SortFunc(p.open, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
@@ -72,7 +73,7 @@ func (p *proposal) add(g group, f File) {
 func duplicateOf(as, of format) group {
 	return group{
 		name: ruleName(formatNames[as]), because: BecauseDuplicate,
-		reason: fmt.Sprintf("the weights as %s; they are kept as %s", formatNames[as], formatNames[of]),
+		reason: fmt.Sprintf("the weights in %s form; they are kept as %s", formatNames[as], formatNames[of]),
 	}
 }
 
@@ -125,7 +126,7 @@ func (p *proposal) dropVariants() {
 		if !ok || w.variant == "" {
 			return group{}, false
 		}
-		b, ok := stock.best(weightSet{w.dir, w.stem})
+		b, ok := stock.best(weightSet{w.dir, w.stem, ""})
 		return group{
 			name: ruleName(w.variant), because: BecauseDuplicate,
 			reason: fmt.Sprintf("the weights as variant %s, which loaders take only on request", w.variant),
@@ -225,10 +226,11 @@ func (p *proposal) keepRest() {
 	for _, k := range kinds {
 		p.claim(func(f File) (group, bool) { return k.group, k.form.MatchString(f.Path) })
 	}
-	slices.SortStableFunc(p.groups, func(a, b *group) int {
-		return cmp.Compare(strings.Count(a.files[0].Path[:1+strings.LastIndex(a.files[0].Path, "/")], "/"), strings.Count(b.files[0].Path[:1+strings.LastIndex(b.files[0].Path, "/")], "/"))
-	})
+	slices.SortStableFunc(p.groups, func(a, b *group) int { return cmp.Compare(a.nested(), b.nested()) })
 }
+
+// nested is 0 for files at the top of the repository, 1 for those in folders.
+func (g *group) nested() int { return min(strings.Count(g.files[0].Path, "/"), 1) }
 
 // quantisation is the name of a GGUF file without shard number and extension.
 func quantisation(file string) string {

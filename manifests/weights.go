@@ -27,7 +27,7 @@ const (
 
 // formatNames name formats in rules and reasons.
 var formatNames = map[format]string{
-	safetensors: "safetensors", pytorch: "PyTorch", consolidated: "consolidated", gguf: "GGUF", onnx: "ONNX",
+	safetensors: "safetensors", pytorch: "PyTorch", consolidated: "original", gguf: "GGUF", onnx: "ONNX",
 	openvino: "OpenVINO", tensorflow: "TensorFlow", flax: "Flax", rust: "rust_bert", coreML: "Core ML", tfLite: "TensorFlow Lite",
 }
 
@@ -108,17 +108,17 @@ func (w *weights) normalise() {
 }
 
 // weightSet is one set of weights in one folder: the file names that only differ in format.
-type weightSet struct{ dir, stem string }
+type weightSet struct{ dir, stem, variant string }
 
 // inventory knows which formats each set of weights comes in.
 type inventory map[weightSet][]format
 
-// takeStock lists the sets of full precision.
+// takeStock lists the formats of every set.
 func takeStock(files []File) inventory {
 	stock := inventory{}
 	for _, f := range files {
 		w, ok := weightsOf(f.Path)
-		if set := (weightSet{w.dir, w.stem}); ok && w.variant == "" && !slices.Contains(stock[set], w.format) {
+		if set := (weightSet{w.dir, w.stem, w.variant}); ok && !slices.Contains(stock[set], w.format) {
 			stock[set] = append(stock[set], w.format)
 		}
 	}
@@ -136,9 +136,9 @@ func (s inventory) best(set weightSet) (format, bool) {
 // better finds the format that makes the weights a duplicate: a preferred one of the same
 // set, or of the folder's one set of weights if the name is that of a conversion.
 func (s inventory) better(w weights) (format, bool) {
-	sets := []weightSet{{w.dir, w.stem}}
+	sets := []weightSet{{w.dir, w.stem, ""}, {w.dir, w.stem, w.variant}}
 	if w.format >= gguf && (w.format == gguf || strings.HasPrefix(w.stem, canonical)) {
-		sets = append(sets, weightSet{w.dir, canonical})
+		sets = append(sets, weightSet{w.dir, canonical, ""})
 	}
 	for _, set := range sets {
 		if b, ok := s.best(set); ok && b < w.format {
@@ -161,7 +161,7 @@ func (s inventory) conversionOf(file string) (as, of format, ok bool) {
 	for dir := path.Dir(file); dir != "."; dir = path.Dir(dir) {
 		f, is := conversions[strings.ToLower(path.Base(dir))]
 		parent := strings.TrimSuffix(path.Dir(dir), ".")
-		if b, has := s.best(weightSet{parent, canonical}); is && has && b < f {
+		if b, has := s.best(weightSet{parent, canonical, ""}); is && has && b < f {
 			return f, b, true
 		}
 	}

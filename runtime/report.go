@@ -2,26 +2,26 @@ package main
 
 import (
 	"fmt"
-	"path"
 	"strings"
 
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/runtime/models"
 	"github.com/plimsoll-oci/plimsoll/verify"
+	"github.com/plimsoll-oci/plimsoll/verify/modelfiles"
 )
 
 // reportText renders a report in the form of the predecessor's verifier, which people and
 // scripts know: a line for the base model, one for each checkpoint, how many of them there
 // are, and the total. Unlike there a ✓ means that the bytes were read and are right.
 //
-//	✓ Base NAME model found
+//	✓ TITLE found (REPO)
 //	✓ FILE: 12654.44 MB (int4, rank 128)
 //	✗ Missing: FILE
 //	✗ FILE: sha256 is A, expected B
-//	Found 1/2 NAME models
+//	Found 1/2 TITLE
 //	Total model cache size: 29.54 GB
 //
-// A source of files without a checkpoint is one line, as long as they are right. All names
+// A base source is one line, as long as its files are right and fit together. All names
 // come from model.json.
 func reportText(c *manifests.ModelConfig, r *models.Report) string {
 	var out strings.Builder
@@ -36,6 +36,11 @@ func reportText(c *manifests.ModelConfig, r *models.Report) string {
 				g.add(f, checkpoints[f.Path])
 			}
 		}
+		for _, set := range r.Sets {
+			if set.Source == s.Name {
+				g.misfits = set.Findings
+			}
+		}
 		g.write(&out)
 	}
 	for _, w := range r.Warnings {
@@ -48,20 +53,22 @@ func reportText(c *manifests.ModelConfig, r *models.Report) string {
 // group is the files of one source.
 type group struct {
 	source manifests.ModelSource
-	files  []models.FileReport
+	files  []modelfiles.FileReport
 	wrong  int
+	// misfits says how the files do not fit together.
+	misfits verify.Findings
 	// checkpoints counts those that model.json lists, found those that are right.
 	checkpoints, found int
 }
 
-func (g *group) add(f models.FileReport, isCheckpoint bool) {
+func (g *group) add(f modelfiles.FileReport, isCheckpoint bool) {
 	g.files = append(g.files, f)
-	if !f.OK() {
+	if !f.OK {
 		g.wrong++
 	}
 	if isCheckpoint {
 		g.checkpoints++
-		if f.OK() {
+		if f.OK {
 			g.found++
 		}
 	}
@@ -72,31 +79,42 @@ func (g *group) write(out *strings.Builder) {
 		return
 	}
 	for _, f := range g.files {
-		if !f.OK() {
+		if !f.OK {
 			g.writeFaults(out, f)
 		} else if g.checkpoints > 0 {
 			fmt.Fprintf(out, "✓ %s: %s%s\n", g.short(f.Path), megabytes(f.Size), remarks(f))
 		}
-		for _, finding := range f.Findings {
-			if finding.Severity < verify.Error {
-				fmt.Fprintf(out, "⚠ %s: %s\n", g.short(finding.Object), finding.Message)
-			}
-		}
+		g.writeFindings(out, f.Findings, verify.Info, verify.Warning)
 	}
-	name := path.Base(g.source.Repo)
+	g.writeFindings(out, g.misfits, verify.Info, verify.Error)
 	switch {
 	case g.checkpoints > 0:
-		fmt.Fprintf(out, "Found %d/%d %s models\n", g.found, g.checkpoints, name)
-	case g.wrong == 0:
-		fmt.Fprintf(out, "✓ %s %s model found\n", title(g.source.Name), name)
+		fmt.Fprintf(out, "Found %d/%d %s\n", g.found, g.checkpoints, g.source.Title)
+	case g.wrong > 0:
+		fmt.Fprintf(out, "✗ %s: %d of %d files are wrong\n", g.source.Title, g.wrong, len(g.files))
+	case g.misfits.Worst() == verify.Error:
+		fmt.Fprintf(out, "✗ %s: its files do not fit together\n", g.source.Title)
 	default:
-		fmt.Fprintf(out, "✗ %s %s model: %d of %d files are wrong\n", title(g.source.Name), name, g.wrong, len(g.files))
+		fmt.Fprintf(out, "✓ %s found (%s)\n", g.source.Title, g.source.Repo)
+	}
+}
+
+// writeFindings writes a line for each finding from the one severity to the other.
+func (g *group) writeFindings(out *strings.Builder, found verify.Findings, from, to verify.Severity) {
+	for _, finding := range found {
+		mark := "⚠"
+		if finding.Severity == verify.Error {
+			mark = "✗"
+		}
+		if finding.Severity >= from && finding.Severity <= to {
+			fmt.Fprintf(out, "%s %s: %s\n", mark, g.short(finding.Object), finding.Message)
+		}
 	}
 }
 
 // writeFaults writes a line for each missing piece of a file and one for all that is wrong
 // with each other piece.
-func (g *group) writeFaults(out *strings.Builder, f models.FileReport) {
+func (g *group) writeFaults(out *strings.Builder, f modelfiles.FileReport) {
 	var objects []string
 	messages := map[string][]string{}
 	for _, finding := range f.Findings {
@@ -126,7 +144,7 @@ func (g *group) short(object string) string {
 }
 
 // remarks says what a checkpoint is and whether it lies in parts.
-func remarks(f models.FileReport) string {
+func remarks(f modelfiles.FileReport) string {
 	var out []string
 	if c := f.Checkpoint; c != nil {
 		out = append(out, c.Precision, fmt.Sprintf("rank %d", c.Rank))
@@ -139,6 +157,3 @@ func remarks(f models.FileReport) string {
 	}
 	return " (" + strings.Join(out, ", ") + ")"
 }
-
-// title writes the first letter in upper case; source names are ASCII.
-func title(name string) string { return strings.ToUpper(name[:1]) + name[1:] }

@@ -66,11 +66,7 @@ func (f folderFlags) load(p *program) (*manifests.ModelConfig, *models.Folder, s
 	if s.Models.Value == "" {
 		return nil, nil, s, fault.Wrap(fault.Invalid, "set -models or "+envModels, fmt.Errorf("loading %s: modelsDir is empty", s.Config.Value))
 	}
-	folder, err := models.New(s.Models.Value, c)
-	if err != nil {
-		return nil, nil, s, fmt.Errorf("loading %s: %w", s.Config.Value, err)
-	}
-	return c, folder, s, nil
+	return c, models.New(s.Models.Value, c), s, nil
 }
 
 // devices says which GPUs the driver shows.

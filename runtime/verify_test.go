@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -15,6 +17,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/runtime/models"
 	"github.com/plimsoll-oci/plimsoll/runtime/models/modelstest"
 	"github.com/plimsoll-oci/plimsoll/verify"
+	"github.com/plimsoll-oci/plimsoll/verify/modelfiles"
 )
 
 // writeImage writes models and their model.json, and returns the path of the latter.
@@ -45,10 +48,10 @@ func sizes(t *testing.T, c *manifests.ModelConfig) (fast, plain, total string) {
 func TestVerifyReport(t *testing.T) {
 	c, config := writeImage(t)
 	fast, plain, total := sizes(t, c)
-	want := "✓ Base Small-Edit model found\n" +
+	want := "✓ Base Model found (Maker/Small-Edit)\n" +
 		"✓ fast.safetensors: " + fast + " (int4, rank 16, 3 parts)\n" +
 		"✓ plain.safetensors: " + plain + " (int4, rank 16)\n" +
-		"Found 2/2 Quantised models\n" +
+		"Found 2/2 Quantised Models\n" +
 		"Total model cache size: " + total + "\n"
 	require.Equal(t, outcome{0, want, ""}, runProgram(t, nil, "verify", "-config="+config))
 	require.Equal(t, outcome{0, want, ""}, runProgram(t, nil, "verify", "-config", config, "-jobs=1"))
@@ -62,10 +65,11 @@ func TestVerifyReport(t *testing.T) {
 // A warning about a file that is right stands beside it and changes nothing else.
 func TestReportShowsWarnings(t *testing.T) {
 	c, _ := writeImage(t)
-	r := &models.Report{Files: []models.FileReport{{Path: modelstest.Plain, Source: "checkpoints", Size: 1_000_000, Parts: 1}}}
+	file := modelfiles.FileReport{Path: modelstest.Plain, Source: "checkpoints", Size: 1_000_000, Parts: 1, OK: true}
+	r := &models.Report{Report: modelfiles.Report{Files: []modelfiles.FileReport{file}}}
 	r.Files[0].Findings.Add(verify.Warning, "checkpoint-metadata", modelstest.Plain, "metadata has no config")
 	require.Equal(t, "✓ plain.safetensors: 1.00 MB\n⚠ plain.safetensors: metadata has no config\n"+
-		"Found 1/1 Quantised models\nTotal model cache size: 0.00 GB\n", reportText(c, r))
+		"Found 1/1 Quantised Models\nTotal model cache size: 0.00 GB\n", reportText(c, r))
 }
 
 func TestVerifyReportsWhatIsWrong(t *testing.T) {
@@ -81,14 +85,14 @@ func TestVerifyReportsWhatIsWrong(t *testing.T) {
 			func(t *testing.T, c *manifests.ModelConfig) {
 				require.NoError(t, os.Remove(modelstest.Name(c, modelstest.Plain)))
 			},
-			[]string{"✓ Base Small-Edit model found\n", "✗ Missing: plain.safetensors\n", "Found 1/2 Quantised models\n"},
+			[]string{"✓ Base Model found (Maker/Small-Edit)\n", "✗ Missing: plain.safetensors\n", "Found 1/2 Quantised Models\n"},
 			[2]string{"1 of 4 files is wrong", lost},
 		},
 		"missing part": {
 			func(t *testing.T, c *manifests.ModelConfig) {
 				require.NoError(t, os.Remove(modelstest.Name(c, modelstest.Fast+".part-01-of-03")))
 			},
-			[]string{"✗ Missing: fast.safetensors.part-01-of-03\n", "Found 1/2 Quantised models\n"},
+			[]string{"✗ Missing: fast.safetensors.part-01-of-03\n", "Found 1/2 Quantised Models\n"},
 			[2]string{"1 of 4 files is wrong", lost},
 		},
 		"base": {
@@ -98,7 +102,7 @@ func TestVerifyReportsWhatIsWrong(t *testing.T) {
 			},
 			[]string{
 				"✗ Missing: Maker--Small-Edit/model_index.json\n✗ Maker--Small-Edit/vae/model.safetensors: ", " bytes short: 5 of ",
-				"✗ Base Small-Edit model: 2 of 2 files are wrong\n", "Found 2/2 Quantised models\n",
+				"✗ Base Model: 2 of 2 files are wrong\n", "Found 2/2 Quantised Models\n",
 			},
 			[2]string{"2 of 4 files are wrong", lost},
 		},
@@ -106,7 +110,7 @@ func TestVerifyReportsWhatIsWrong(t *testing.T) {
 			func(t *testing.T, c *manifests.ModelConfig) {
 				require.NoError(t, os.WriteFile(modelstest.Name(c, modelstest.Fast+".part-01-of-03"), []byte{0xa5}, 0o644))
 			},
-			[]string{"✗ fast.safetensors: sha256 is ", "Found 1/2 Quantised models\n"},
+			[]string{"✗ fast.safetensors: sha256 is ", "Found 1/2 Quantised Models\n"},
 			[2]string{"1 of 4 files is wrong", changed},
 		},
 	}
@@ -137,14 +141,20 @@ func TestVerifyJSON(t *testing.T) {
 		Model, Variant, ModelsDir string
 		Bytes                     int64
 		Files                     []struct {
-			Path, Source string
-			Size         int64
-			Parts        int
-			Checkpoint   *struct {
+			Path, Source, SHA256 string
+			Size                 int64
+			Parts                int
+			OK                   bool
+			Checkpoint           *struct {
 				Name, Family, Precision string
 				Rank, Blocks            int
 			}
 			Findings []struct{ Severity, Code, Object, Message, Hint string }
+		}
+		Sets []struct {
+			Source, Skipped string
+			OK              bool
+			Findings        []struct{ Severity, Code, Object, Message, Hint string }
 		}
 		Warnings []struct{ Severity, Code, Object, Message string }
 	}
@@ -164,12 +174,32 @@ func TestVerifyJSON(t *testing.T) {
 	require.Equal(t, v.Files[1].Size+v.Files[2].Size+v.Files[3].Size, v.Bytes)
 	require.Len(t, v.Warnings, 1)
 	require.Equal(t, "x", v.Warnings[0].Object)
+	require.Len(t, v.Sets, 1)
+	require.Equal(t, "base", v.Sets[0].Source)
+	require.NotEmpty(t, v.Sets[0].Skipped, "a set with a file missing is not looked at")
+	require.False(t, v.Sets[0].OK)
 
 	require.NoError(t, os.WriteFile(modelstest.Name(c, modelstest.Index), []byte(`{"_class_name":"Pipeline"}`), 0o644))
 	got = runProgram(t, nil, "verify", "-json", "-config="+config)
 	require.Zero(t, got.code, got.stderr)
 	require.NoError(t, json.Unmarshal([]byte(got.stdout), &v))
 	require.True(t, v.OK)
+	require.True(t, v.Sets[0].OK)
+}
+
+// Files that are right one by one may still be no model.
+func TestVerifyFilesThatDoNotFit(t *testing.T) {
+	c, config := writeImage(t)
+	data := []byte(`{"_class_name":"Pipeline","vae":["diffusers","AutoencoderKLQwenImage"]}`)
+	require.NoError(t, os.WriteFile(modelstest.Name(c, modelstest.Index), data, 0o644))
+	f, sum := modelstest.File(t, c, modelstest.Index), sha256.Sum256(data)
+	f.Size, f.SHA256 = int64(len(data)), hex.EncodeToString(sum[:])
+	writeConfig(t, c, config)
+	got := runProgram(t, nil, "verify", "-config="+config)
+	require.Equal(t, 5, got.code)
+	require.Contains(t, got.stdout, "✗ Maker--Small-Edit/vae: vae/config.json is missing, model_index.json names the component as AutoencoderKLQwenImage\n"+
+		"✗ Base Model: its files do not fit together\n")
+	require.Contains(t, got.stderr, "verifying models in "+c.ModelsDir+": the files of source base do not fit together\n")
 }
 
 func TestVerifyInterrupted(t *testing.T) {

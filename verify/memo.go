@@ -3,7 +3,6 @@ package verify
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -197,7 +196,7 @@ func (m *Memo) Lookup(path string) (sha256 string, ok bool) {
 }
 
 // Remember records that the file at path, as it is now, has the given sha256. The caller
-// must have read the file and know that nobody changed it since; Memo.File does both. It
+// must have read the file and know that nobody changed it since, as Watch does. It
 // waits for up to 20 ms if the file changed just now, so that a later change cannot hide
 // in the same clock tick. An error means that nothing was kept.
 func (m *Memo) Remember(path, sha256 string) error {
@@ -265,28 +264,52 @@ func (m *Memo) append(s stamp) error {
 	return nil
 }
 
-// File is the function File with a memory: a file whose remembered sha256 and size are the
-// ones wanted is not read, and a file that was read and found right is remembered if it
-// stood still meanwhile. progress is told of the whole size at once where nothing is read.
-// A caller that is forced to look at the bytes uses the function File instead. That the
-// memo could not be written is no fault of the file: the next check reads it again.
-func (m *Memo) File(ctx context.Context, path string, want Want, progress func(n int64)) (Sums, Findings, error) {
+// Watch is a file's state before somebody reads it. The zero value knows nothing and keeps
+// nothing.
+type Watch struct {
+	memo   *Memo
+	path   string
+	before stamp
+}
+
+// Watch looks at the file at path; it is to be called before the file is opened. It waits
+// for up to 20 ms if the file changed just now, as Remember does. On a nil Memo, and for a
+// file that cannot be looked at or that is being changed, the watch is the zero value.
+func (m *Memo) Watch(path string) Watch {
 	if m == nil {
-		return File(ctx, path, want, progress)
+		return Watch{}
 	}
-	before, statErr := stampOf(path)
-	if sha256, ok := m.Lookup(path); ok && statErr == nil && sha256 == want.SHA256 && (want.Size < 0 || want.Size == before.Size) {
-		if progress != nil {
-			progress(before.Size)
-		}
-		return Sums{Size: before.Size, SHA256: sha256}, nil, nil
+	first, err := stampOf(path)
+	if err != nil || !settle(first) {
+		return Watch{}
 	}
-	sums, found, err := File(ctx, path, want, progress)
-	if err != nil || found.Worst() == Error || statErr != nil {
-		return sums, found, err
+	if now, err := stampOf(path); err != nil || now != first {
+		return Watch{}
 	}
-	if after, err := stampOf(path); err == nil && after == before {
-		_ = m.Remember(path, sums.SHA256)
+	return Watch{memo: m, path: path, before: first}
+}
+
+// Known reports whether the file was found to have the wanted sha256 and size when it was
+// last read, and has not changed since. Such a file need not be read again.
+func (w Watch) Known(want Want) bool {
+	if w.memo == nil || want.Size >= 0 && want.Size != w.before.Size {
+		return false
 	}
-	return sums, found, nil
+	known := w.before
+	known.SHA256 = want.SHA256
+	w.memo.mu.Lock()
+	defer w.memo.mu.Unlock()
+	return want.SHA256 != "" && w.memo.known[w.before.fileID] == known
+}
+
+// Keep remembers the sha256 that the file was found to have, if the file stands as it did
+// when the watch began. That the memo could not be written is no fault of the file: the
+// next check reads it again.
+func (w Watch) Keep(sha256 string) {
+	if w.memo == nil {
+		return
+	}
+	if after, err := stampOf(w.path); err == nil && after == w.before {
+		_ = w.memo.Remember(w.path, sha256)
+	}
 }

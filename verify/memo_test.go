@@ -177,36 +177,43 @@ func TestMemoIsCompacted(t *testing.T) {
 	require.Len(t, entries, 1, "no temporary file may stay")
 }
 
-func TestMemoFileReadsOnce(t *testing.T) {
+func TestWatchSparesASecondRead(t *testing.T) {
 	file := write(t, "abc")
-	m := open(t, filepath.Join(t.TempDir(), "memo"))
+	memo := filepath.Join(t.TempDir(), "memo")
+	m := open(t, memo)
 	want := verify.Want{Size: 3, SHA256: abcSHA256}
-	check := func(want verify.Want) (verify.Sums, verify.Findings, int64) {
-		var seen int64
-		sums, found, err := m.File(t.Context(), file, want, func(n int64) { seen += n })
-		require.NoError(t, err)
-		return sums, found, seen
+	w := m.Watch(file)
+	require.False(t, w.Known(want))
+	w.Keep(abcSHA256)
+	for _, m := range []*verify.Memo{m, open(t, memo)} {
+		require.True(t, m.Watch(file).Known(want))
+		require.True(t, m.Watch(file).Known(verify.Want{Size: -1, SHA256: abcSHA256}))
+		require.False(t, m.Watch(file).Known(verify.Want{Size: 3, SHA256: emptySHA256}), "a memo must not answer for another sum")
+		require.False(t, m.Watch(file).Known(verify.Want{Size: 4, SHA256: abcSHA256}))
+		require.False(t, m.Watch(file).Known(verify.Want{Size: 3}))
 	}
-	for range 2 {
-		sums, found, seen := check(want)
-		require.Empty(t, found)
-		require.Equal(t, verify.Sums{Size: 3, SHA256: abcSHA256}, sums)
-		require.Equal(t, int64(3), seen)
-	}
-	sum, ok := m.Lookup(file)
-	require.True(t, ok)
-	require.Equal(t, abcSHA256, sum)
-
-	other := verify.Want{Size: 3, SHA256: emptySHA256}
-	_, found, _ := check(other)
-	require.Equal(t, "sha256", found[0].Code, "a memo must not answer for another sum")
-	_, found, _ = check(verify.Want{Size: 4, SHA256: abcSHA256})
-	require.Equal(t, "size", found[0].Code)
 	require.NoError(t, os.WriteFile(file, []byte("abd"), 0o644))
-	_, found, _ = check(want)
-	require.Equal(t, "sha256", found[0].Code)
-	_, ok = m.Lookup(file)
-	require.False(t, ok, "what was found wrong must not be remembered")
+	require.False(t, m.Watch(file).Known(want))
+}
+
+// What changed while it was read is not remembered, whatever it was found to be.
+func TestWatchKeepsNothingOfAChangedFile(t *testing.T) {
+	for name, change := range map[string]func(path string) error{
+		"rewritten": func(p string) error { return os.WriteFile(p, []byte("abd"), 0o644) },
+		"replaced": func(p string) error {
+			return firstErr(os.WriteFile(p+".new", []byte("abc"), 0o644), os.Rename(p+".new", p))
+		},
+		"removed": os.Remove,
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := write(t, "abc")
+			memo := filepath.Join(t.TempDir(), "memo")
+			w := open(t, memo).Watch(file)
+			require.NoError(t, change(file))
+			w.Keep(abcSHA256)
+			require.NoFileExists(t, memo)
+		})
+	}
 }
 
 func TestMemoRefusals(t *testing.T) {
@@ -215,14 +222,14 @@ func TestMemoRefusals(t *testing.T) {
 	require.NoError(t, none.Remember(file, abcSHA256))
 	_, ok := none.Lookup(file)
 	require.False(t, ok)
-	_, found, err := none.File(t.Context(), file, verify.Want{Size: 3, SHA256: abcSHA256}, nil)
-	require.NoError(t, err)
-	require.Empty(t, found)
+	none.Watch(file).Keep(abcSHA256)
+	require.False(t, none.Watch(file).Known(verify.Want{Size: 3, SHA256: abcSHA256}))
 
 	m := open(t, filepath.Join(t.TempDir(), "memo"))
 	require.ErrorContains(t, m.Remember(file, "abc"), "not a sha256")
 	require.ErrorIs(t, m.Remember(file+".absent", abcSHA256), os.ErrNotExist)
-	_, err = verify.OpenMemo(t.TempDir())
+	require.Equal(t, verify.Watch{}, m.Watch(file+".absent"))
+	_, err := verify.OpenMemo(t.TempDir())
 	require.Error(t, err)
 	below, err := verify.OpenMemo(filepath.Join(file, "memo"))
 	if err == nil {

@@ -7,72 +7,43 @@
 // file is taken. Nothing else is looked for: a file is found under the names of model.json
 // or it is missing.
 //
-// Verify looks at every file, in this order, as far as the bytes allow: present, regular,
-// of the right size (of each part too), a sound safetensors container, a checkpoint with all
-// its tensors and the precision and rank that model.json claims, and the sha256 of all bytes.
-// It reads each file once beside its header, holds one buffer and one header per file in
-// work, and goes on after a fault, so that one run tells all.
+// What a file must be is package verify/modelfiles' matter, and the same in the toolchain
+// that built the image. Here it gets the folder, the ways out that the holder of an image
+// has, and what only a folder can have: files that nobody needs, which are warnings.
 //
 // The package writes nothing, prints nothing and knows no network. A *Folder is safe for
 // concurrent use.
 package models
 
 import (
-	"fmt"
-	"path/filepath"
-
 	"github.com/plimsoll-oci/plimsoll/manifests"
-	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/verify"
+	"github.com/plimsoll-oci/plimsoll/verify/modelfiles"
 )
 
 // Folder is a folder of model files together with its description.
 type Folder struct {
 	dir    string
 	config *manifests.ModelConfig
-	// claims holds what model.json says about the checkpoints, by path.
-	claims map[string]manifests.ModelCheckpoint
+	disk   modelfiles.Disk
 }
 
-// New joins a folder with its description. It looks at no file; the folder need not be
-// there. An error means that model.json contradicts itself, and has kind fault.Invalid.
-func New(dir string, c *manifests.ModelConfig) (*Folder, error) {
-	f := &Folder{dir: dir, config: c, claims: map[string]manifests.ModelCheckpoint{}}
-	if err := f.index(); err != nil {
-		return nil, fault.Wrap(fault.Invalid, "", fmt.Errorf("reading model.json: %w", err))
-	}
-	return f, nil
+// Content is an opened model file, whole or in parts: one file to its reader.
+type Content = modelfiles.Local
+
+// New joins a folder with its description, which must be one that
+// manifests.DecodeModelConfig accepts. It looks at no file; the folder need not be there.
+func New(dir string, c *manifests.ModelConfig) *Folder {
+	return &Folder{dir: dir, config: c, disk: modelfiles.Folder(dir, nil)}
 }
 
 // Dir is the folder's path as New was given it.
 func (f *Folder) Dir() string { return f.dir }
 
-// index fills claims and checks that names refer to something, once.
-func (f *Folder) index() error {
-	sources, files := map[string]bool{}, map[string]bool{}
-	for _, s := range f.config.Sources {
-		if s.Name == "" || sources[s.Name] {
-			return fmt.Errorf("source name %q is empty or taken", s.Name)
-		}
-		sources[s.Name] = true
-	}
-	for _, file := range f.config.Files {
-		switch {
-		case files[file.Path]:
-			return fmt.Errorf("file %s is listed twice", file.Path)
-		case !sources[file.Source]:
-			return fmt.Errorf("file %s comes from source %q, which is not listed", file.Path, file.Source)
-		}
-		files[file.Path] = true
-	}
-	for _, c := range f.config.Checkpoints {
-		if !files[c.Path] {
-			return fmt.Errorf("checkpoint %s is in %s, which is not listed", c.Name, c.Path)
-		}
-		f.claims[c.Path] = c
-	}
-	return nil
+// Open opens a file of model.json. Findings say what is wrong with it on disk: their codes
+// are "missing", "not-regular" and "size", their objects the names in the folder. Without
+// an error in them the content is open and the caller closes it; with one it is nil. An
+// error means that the disk or a permission kept the file from being looked at.
+func (f *Folder) Open(file manifests.ModelFile) (*Content, verify.Findings, error) {
+	return f.disk.OpenLocal(file)
 }
-
-// path is where a file of model.json lies on this machine. Names were checked when
-// model.json was read, so none leaves the folder.
-func (f *Folder) path(name string) string { return filepath.Join(f.dir, filepath.FromSlash(name)) }

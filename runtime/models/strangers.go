@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"github.com/plimsoll-oci/plimsoll/verify"
+	"github.com/plimsoll-oci/plimsoll/verify/modelfiles"
 )
 
 // maxStrangers bounds the warnings about files that model.json does not know: a folder
@@ -17,11 +18,11 @@ const maxStrangers = 100
 
 // strangers warns of what lies in the folder and is none of the files: bytes that nobody
 // verifies and nobody needs. Links to folders are not followed.
-func (f *Folder) strangers(files []FileReport) verify.Findings {
+func (f *Folder) strangers() verify.Findings {
 	known := map[string]bool{}
-	for _, r := range files {
-		for _, p := range r.paths {
-			for ; p != "." && !known[p]; p = path.Dir(p) {
+	for _, file := range f.config.Files {
+		for _, piece := range f.disk.Pieces(file) {
+			for p := piece.Name; p != "." && !known[p]; p = path.Dir(p) {
 				known[p] = true
 			}
 		}
@@ -39,7 +40,7 @@ func (f *Folder) strangers(files []FileReport) verify.Findings {
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			warn(codeUnreadable, name, err.Error())
+			warn(modelfiles.CodeUnreadable, name, err.Error())
 		case !d.IsDir() && !known[name]:
 			warn("extra", name, "not listed in model.json")
 		}

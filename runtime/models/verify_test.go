@@ -19,6 +19,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/runtime/models"
 	"github.com/plimsoll-oci/plimsoll/runtime/models/modelstest"
 	"github.com/plimsoll-oci/plimsoll/verify"
+	"github.com/plimsoll-oci/plimsoll/verify/modelfiles"
 	"github.com/plimsoll-oci/plimsoll/verify/safetensors"
 	"github.com/plimsoll-oci/plimsoll/verify/svdq/svdqtest"
 )
@@ -47,7 +48,7 @@ func TestVerifyAllRight(t *testing.T) {
 		var parts []int
 		for _, file := range r.Files {
 			paths, parts = append(paths, file.Path), append(parts, file.Parts)
-			require.True(t, file.OK())
+			require.True(t, file.OK)
 		}
 		require.Equal(t, []string{modelstest.Index, modelstest.VAE, modelstest.Fast, modelstest.Plain}, paths)
 		require.Equal(t, []int{1, 1, 3, 1}, parts)
@@ -55,7 +56,7 @@ func TestVerifyAllRight(t *testing.T) {
 		fast := r.Files[2].Checkpoint
 		require.NotNil(t, fast)
 		require.NotEmpty(t, fast.Family)
-		require.Equal(t, models.CheckpointReport{Name: "fast", Family: fast.Family, Precision: modelstest.Precision, Rank: modelstest.Rank, Blocks: 1}, *fast)
+		require.Equal(t, modelfiles.CheckpointReport{Name: "fast", Family: fast.Family, Precision: modelstest.Precision, Rank: modelstest.Rank, Blocks: 1}, *fast)
 	}
 }
 
@@ -114,11 +115,11 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		"not a checkpoint":  {replace(modelstest.Plain, modelstest.Container(t, 64), true), modelstest.Plain, []string{"checkpoint"}, ""},
 		"wrong rank": {
 			replace(modelstest.Plain, modelstest.Checkpoint(t, svdqtest.Int4, 32, 1), true), modelstest.Plain,
-			[]string{"rank"}, "tensors have rank 32, model.json says 16",
+			[]string{"rank"}, "tensors have rank 32, claimed is 16",
 		},
 		"wrong precision": {
 			replace(modelstest.Plain, modelstest.Checkpoint(t, svdqtest.NVFP4, modelstest.Rank, 1), true), modelstest.Plain,
-			[]string{"precision"}, "tensors are nvfp4, model.json says int4",
+			[]string{"precision"}, "tensors are nvfp4, claimed is int4",
 		},
 		"wrong rank and bytes": {
 			replace(modelstest.Plain, modelstest.Checkpoint(t, svdqtest.NVFP4, 32, 1), true), modelstest.Plain,
@@ -203,8 +204,7 @@ func TestCheckpointThatIsNoContainer(t *testing.T) {
 
 func TestVerifyWithoutFolder(t *testing.T) {
 	c := modelstest.Write(t, t.TempDir())
-	f, err := models.New(filepath.Join(c.ModelsDir, "nowhere"), c)
-	require.NoError(t, err)
+	f := models.New(filepath.Join(c.ModelsDir, "nowhere"), c)
 	r, err := f.Verify(t.Context(), models.Options{})
 	require.NoError(t, err)
 	require.Len(t, r.Wrong(), 4)

@@ -45,8 +45,8 @@ func Write(t testing.TB, dir string) *manifests.ModelConfig {
 	c := &manifests.ModelConfig{
 		SchemaVersion: manifests.ModelConfigVersion, Name: "small-edit", Title: "Small-Edit", Variant: "default", ModelsDir: dir,
 		Sources: []manifests.ModelSource{
-			{Name: "base", Repo: "Maker/Small-Edit", Commit: strings.Repeat("a", 40), License: "MIT", Path: "Maker--Small-Edit"},
-			{Name: "checkpoints", Repo: "packer/Quantised", Commit: strings.Repeat("b", 40), License: "MIT", Path: "quantised"},
+			{Name: "base", Title: "Base Model", Role: manifests.RoleBase, Repo: "Maker/Small-Edit", Commit: strings.Repeat("a", 40), License: "MIT", Path: "Maker--Small-Edit"},
+			{Name: "checkpoints", Title: "Quantised Models", Role: manifests.RoleCheckpoints, Repo: "packer/Quantised", Commit: strings.Repeat("b", 40), License: "MIT", Path: "quantised"},
 		},
 		Serve: &manifests.Serve{
 			Priority: []string{"fast", "plain", manifests.PriorityHub}, SupportedRanks: []int{Rank}, DefaultRank: Rank,
