@@ -14,6 +14,7 @@ import (
 	"github.com/magefile/mage/sh"
 	"golang.org/x/term"
 
+	"github.com/plimsoll-oci/plimsoll/image/bench"
 	"github.com/plimsoll-oci/plimsoll/image/demo"
 	"github.com/plimsoll-oci/plimsoll/image/flow"
 )
@@ -48,10 +49,10 @@ func Fetch(ctx context.Context, model, variant *string, jobs *int, yes, json *bo
 	})
 }
 
-// Verify proves the cached files against the lock: sums, containers, checkpoints and how they fit.
-func Verify(ctx context.Context, model, variant *string, force, json *bool) error {
+// Verify proves the model against the lock: -in=cache|dir:PATH|oci:PATH|docker://REF; -junit=PATH for CI.
+func Verify(ctx context.Context, in, model, variant, junit *string, force, json *bool) error {
 	return on(flags{model: model, variant: variant, json: json}, func(j *flow.Job) (flow.Result, error) {
-		return flow.Verify(ctx, j, is(force))
+		return flow.VerifyIn(ctx, j, flow.VerifyOptions{In: text(in), JUnit: text(junit), Force: is(force)})
 	})
 }
 
@@ -88,6 +89,27 @@ func Demo(ctx context.Context) error {
 	return flow.Top(demo.Run(ctx, demo.Options{
 		Root: ".", Out: out(), Stdout: os.Stdout, Stderr: os.Stderr, TTY: terminal(os.Stderr),
 	}))
+}
+
+// Bench measures plimsoll beside other programs, in ratios out of one run.
+type Bench mg.Namespace
+
+// Fetch measures a download of -size from a loopback Hub beside curl and aria2c.
+func (Bench) Fetch(ctx context.Context, size *string, runs *int, json *bool) error {
+	r, err := bench.Fetch(ctx, measuring(size, runs))
+	return measured(r, err, json)
+}
+
+// Verify measures the proof of a checkpoint of -size beside openssl.
+func (Bench) Verify(ctx context.Context, size *string, runs *int, json *bool) error {
+	r, err := bench.Verify(ctx, measuring(size, runs))
+	return measured(r, err, json)
+}
+
+// Publish measures a publication of -size to docker-registry beside crane, skopeo and oras.
+func (Bench) Publish(ctx context.Context, size *string, runs *int, json *bool) error {
+	r, err := bench.Publish(ctx, measuring(size, runs))
+	return measured(r, err, json)
 }
 
 // Test runs all tests; Go is all they need.
@@ -178,6 +200,23 @@ func on(f flags, verb func(*flow.Job) (flow.Result, error)) error {
 		o.Stdin = os.Stdin
 	}
 	return flow.Top(flow.Do(o, os.Stdout, is(f.json), verb))
+}
+
+// measuring are the options of a bench.
+func measuring(size *string, runs *int) bench.Options {
+	o := bench.Options{Size: text(size), Root: ".", Out: out(), Stderr: os.Stderr}
+	if runs != nil {
+		o.Runs = *runs
+	}
+	return o
+}
+
+// measured prints the result of a bench.
+func measured(r *bench.Result, err error, json *bool) error {
+	if err == nil {
+		err = flow.Show(os.Stdout, r, is(json))
+	}
+	return flow.Top(err)
 }
 
 // out is the folder of results: PLIMSOLL_OUT, or out.

@@ -86,10 +86,10 @@ func TestWalls(t *testing.T) {
 		{"what is true needs no network", []string{"verify"}, nil, []string{"net/http", module + "fetch/", module + "image/", module + "runtime/"}},
 		{"getting bytes knows no registry", []string{"fetch"}, nil, []string{registryLibrary + "/", module + "image/", module + "runtime/"}},
 		{"a report is a function of its input", []string{"image/report"}, nil, []string{"net", "net/http", module + "image"}},
-		{"shipping bytes does not fetch them", []string{"image"}, []string{"image/flow", "image/demo"}, []string{module + "fetch/"}},
+		{"shipping bytes does not fetch them", []string{"image"}, []string{"image/flow", "image/demo", "image/bench"}, []string{module + "fetch/"}},
 		{"using bytes needs nothing that ships them", []string{"runtime"}, nil, []string{module + "image/", module + "fetch/hubtest", "github.com/magefile/mage/", registryLibrary + "/"}},
 		{"the model's code serves nobody", []string{"runtime/cuda", "runtime/kernels", "runtime/ref", "runtime/qwen"}, nil, []string{"net/http"}},
-		{"verbs know no demo", []string{"image/flow"}, nil, []string{module + "image/demo", module + "fetch/hubtest"}},
+		{"verbs know no demo", []string{"image/flow"}, nil, []string{module + "image/demo", module + "image/bench", module + "fetch/hubtest"}},
 	}
 	for _, w := range walls {
 		for _, p := range g.own(w.folders...) {

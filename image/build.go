@@ -119,7 +119,7 @@ func (b *builder) addSmall(kind Kind, title string, data []byte) {
 func (b *builder) push(layer v1.Layer, desc v1.Descriptor, title string) {
 	b.layers = append(b.layers, layer)
 	b.descriptors = append(b.descriptors, desc)
-	b.history = append(b.history, v1.History{CreatedBy: "plimsoll: " + title})
+	b.history = append(b.history, v1.History{Created: epoch, CreatedBy: "plimsoll: " + title})
 }
 
 // seal writes config and manifest over the collected layers.

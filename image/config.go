@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -26,10 +27,14 @@ const labelPrefix = annotation
 // LabelBase describes the base layer, with the versions of its packages.
 const LabelBase = labelPrefix + "base"
 
-// configFile is the image's config without layers. Creation times stay zero: they would
-// make two equal builds differ.
+// epoch stands where tools expect a time of creation: a real one would make two equal
+// builds differ, and none at all reads as the year 1.
+var epoch = v1.Time{Time: time.Unix(0, 0).UTC()}
+
+// configFile is the image's config without layers.
 func configFile(spec Spec) *v1.ConfigFile {
 	c := &v1.ConfigFile{
+		Created:      epoch,
 		OS:           OS,
 		Architecture: Architecture,
 		RootFS:       v1.RootFS{Type: "layers"},

@@ -72,6 +72,8 @@ func (i *Image) index(digest v1.Hash) v1.IndexManifest {
 		Manifests: []v1.Descriptor{{
 			MediaType: i.manifest.MediaType, Size: int64(len(i.raw)), Digest: digest,
 			Platform: &v1.Platform{OS: OS, Architecture: Architecture},
+			// Tools that load a layout look an image up by this name.
+			Annotations: map[string]string{"org.opencontainers.image.ref.name": "latest"},
 		}},
 	}
 }
@@ -113,16 +115,34 @@ func blobPath(dir string, h v1.Hash) string { return filepath.Join(blobDir(dir),
 // Errors are of kind fault.Invalid, a missing layout of kind fault.Usage.
 func Open(dir string, resolve Resolver) (*Image, error) {
 	i, err := open(dir, resolve)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fault.Wrap(fault.Usage, "run the build target first", fmt.Errorf("reading layout %s: %w", dir, err))
-	case err != nil:
-		return nil, fault.Wrap(fault.Invalid, "run the build target again", fmt.Errorf("reading layout %s: %w", dir, err))
+	if err != nil {
+		return nil, layoutError(dir, err)
 	}
 	return i, nil
 }
 
-func open(dir string, resolve Resolver) (*Image, error) {
+// layoutError tells a layout that is not there from one that is broken.
+func layoutError(dir string, err error) error {
+	kind, hint := fault.Invalid, "run the build target again"
+	if errors.Is(err, fs.ErrNotExist) {
+		kind, hint = fault.Usage, "run the build target first"
+	}
+	return fault.Wrap(kind, hint, fmt.Errorf("reading layout %s: %w", dir, err))
+}
+
+// Describe reads the manifest and the config of the layout at dir, checked against their
+// digests. It looks at no layer. Errors are Open's.
+func Describe(dir string) (*v1.Manifest, *v1.ConfigFile, v1.Hash, error) {
+	i, err := describe(dir)
+	if err != nil {
+		return nil, nil, v1.Hash{}, layoutError(dir, err)
+	}
+	digest, err := i.Digest()
+	return i.manifest, i.config, digest, err
+}
+
+// describe returns the image without its layers.
+func describe(dir string) (*Image, error) {
 	var index v1.IndexManifest
 	if err := readJSON(filepath.Join(dir, "index.json"), &index); err != nil {
 		return nil, err
@@ -135,7 +155,13 @@ func open(dir string, resolve Resolver) (*Image, error) {
 	if i.raw, err = readBlob(dir, index.Manifests[0], i.manifest); err != nil {
 		return nil, err
 	}
-	if i.rawConfig, err = readBlob(dir, i.manifest.Config, i.config); err != nil {
+	i.rawConfig, err = readBlob(dir, i.manifest.Config, i.config)
+	return i, err
+}
+
+func open(dir string, resolve Resolver) (*Image, error) {
+	i, err := describe(dir)
+	if err != nil {
 		return nil, err
 	}
 	for _, d := range i.manifest.Layers {

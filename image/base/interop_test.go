@@ -14,14 +14,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plimsoll-oci/plimsoll/image/gobinary"
+	"github.com/plimsoll-oci/plimsoll/verify/interoptest"
 )
 
 // TestInteropRealDebian makes the layer of today's trixie and runs a binary on it by the layer's
 // own loader and libraries. It needs a Debian mirror, so it runs only where interop asks.
 func TestInteropRealDebian(t *testing.T) {
-	if os.Getenv("PLIMSOLL_INTEROP") == "" {
-		t.Skip("PLIMSOLL_INTEROP is not set: this test needs a Debian mirror")
-	}
+	interoptest.Require(t)
 	ctx, dir := context.Background(), t.TempDir()
 	o := Options{Cache: filepath.Join(dir, "cache"), Mirrors: SystemMirrors(nil), Snapshot: SnapshotArchive}
 	packages, err := Resolve(ctx, o, "trixie", "amd64", []string{"libc6", "base-files"})

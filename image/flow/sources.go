@@ -81,18 +81,16 @@ func (j *Job) list(ctx context.Context, s manifests.Source, revision string) (ma
 	return manifests.Listing{}, fmt.Errorf("source %s: %w", s.Name, errors.Join(failed...))
 }
 
-// listings returns what every source holds: at the locked commits where l is not nil and
-// the repository is the same, else at the manifest's revisions.
+// listings returns what every source holds: at the commit that the lock pins where l is
+// not nil and still speaks of the same branch, else at the manifest's revision.
 func (j *Job) listings(ctx context.Context, l *manifests.Lock) (map[string]manifests.Listing, error) {
-	var locked map[string]manifests.Listing
-	if l != nil {
-		locked = l.Listings()
-	}
 	out := map[string]manifests.Listing{}
 	for _, s := range j.Manifest.Sources {
 		revision := s.Revision
-		if old, ok := locked[s.Name]; ok && old.Repo == s.Repo && !s.Pinned() {
-			revision = old.Commit
+		if l != nil {
+			if commit, ok := l.Pin(s); ok {
+				revision = commit
+			}
 		}
 		listing, err := j.list(ctx, s, revision)
 		if err != nil {

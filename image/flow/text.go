@@ -108,27 +108,6 @@ func (r *FetchResult) Text() string {
 	return fmt.Sprintf("fetched %d files, %s (%s downloaded) into %s\n", len(r.Files), size(r.Bytes), size(r.Downloaded), r.Cache)
 }
 
-// Text is in the form of the replaced verifier's report, with real checks behind it.
-func (r *VerifyResult) Text() string {
-	var out strings.Builder
-	good, total := 0, int64(0)
-	for _, f := range r.Files {
-		mark, kind := "✗", ""
-		if f.OK {
-			mark, good, total = "✓", good+1, total+f.Size
-		}
-		if f.Kind != "" {
-			kind = " (" + f.Kind + ")"
-		}
-		fmt.Fprintf(&out, "%s %s/%s: %s%s\n", mark, f.Source, f.Path, size(f.Size), kind)
-	}
-	for _, f := range r.Findings {
-		fmt.Fprintf(&out, "%s\n", f)
-	}
-	fmt.Fprintf(&out, "%d of %d files verified, %s\n", good, len(r.Files), size(total))
-	return out.String()
-}
-
 // Text lists the layers and the digest.
 func (r *BuildResult) Text() string {
 	kind := "thin layout"

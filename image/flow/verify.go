@@ -2,251 +2,219 @@ package flow
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"reflect"
 	"runtime"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/plimsoll-oci/plimsoll/fetch/progress"
+	"github.com/plimsoll-oci/plimsoll/image/contents"
 	"github.com/plimsoll-oci/plimsoll/manifests"
+	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/verify"
-	"github.com/plimsoll-oci/plimsoll/verify/modelset"
-	"github.com/plimsoll-oci/plimsoll/verify/safetensors"
-	"github.com/plimsoll-oci/plimsoll/verify/svdq"
+	"github.com/plimsoll-oci/plimsoll/verify/modelfiles"
 )
 
-// VerifyResult says what every kept file in the cache is worth.
+// registryJobs is how many files are read from a registry at a time, at least: there the
+// network is waited for, not the cores.
+const registryJobs = 4
+
+// VerifyOptions say what is verified and how. The zero value is the download cache.
+type VerifyOptions struct {
+	// In is where the model lies: "cache" or "" (the download cache), "dir:PATH" (a folder in
+	// the image's layout of /app/models), "oci:PATH" (an OCI layout, thin or full) or
+	// "docker://REFERENCE" (an image in a registry).
+	In string
+	// Force reads files whose sum the memo knows.
+	Force bool
+	// JUnit is the path of a report in JUnit's XML; "" writes none.
+	JUnit string
+}
+
+// VerifyResult says what every kept file is worth, where it lies.
 type VerifyResult struct {
 	SchemaVersion int    `json:"schemaVersion"`
 	Model         string `json:"model"`
 	Variant       string `json:"variant"`
-	// Files holds every kept file; those with findings are not OK.
-	Files []VerifiedFile `json:"files"`
-	// Findings are about the files and about how they fit together.
-	Findings verify.Findings `json:"findings"`
-}
-
-// VerifiedFile is one file and what it was found to be.
-type VerifiedFile struct {
-	Source string `json:"source"`
-	Path   string `json:"path"`
-	Size   int64  `json:"size"`
-	SHA256 string `json:"sha256,omitempty"`
-	OK     bool   `json:"ok"`
-	// Kind describes a checkpoint by its tensors, such as "qwen-image int4 rank 128".
-	Kind string `json:"kind,omitempty"`
+	// In is the place, as VerifyOptions names it.
+	In string `json:"in"`
+	// Image is the digest of the image's manifest; "" where the place is no image.
+	Image string `json:"image,omitempty"`
+	// OK says that all is right; the exit code is 0 only then.
+	OK bool `json:"ok"`
+	// Bytes adds up the files that are right.
+	Bytes int64 `json:"bytes"`
+	modelfiles.Report
+	// Layers are the image's layers that hold no model file, lowest first.
+	Layers []contents.LayerReport `json:"layers,omitempty"`
+	// Findings are all of the above: of files, sets and layers, in this order.
+	Findings verify.Findings `json:"-"`
 }
 
 // Verify proves the kept files in the cache against the lock: size and sha256, then the
 // container, the checkpoint and the set. Sums of files that did not change since they were
 // last read are taken from the memo unless force is set. Findings are no error of Verify;
-// VerifyResult.Findings.Err tells.
+// VerifyResult.Err tells.
 func Verify(ctx context.Context, j *Job, force bool) (*VerifyResult, error) {
-	l, err := j.lock()
+	return j.verify(ctx, input{form: formCache}, force)
+}
+
+// VerifyIn proves the model against the lock wherever it lies, and writes the report for
+// CI. Where something is wrong it returns the result and an error.
+func VerifyIn(ctx context.Context, j *Job, o VerifyOptions) (*VerifyResult, error) {
+	in, err := parseInput(o.In)
 	if err != nil {
 		return nil, err
 	}
-	s, err := j.Manifest.Select(j.Variant, l.Listings())
+	r, err := j.verify(ctx, in, o.Force)
 	if err != nil {
 		return nil, err
 	}
-	memo, err := j.openMemo()
+	if o.JUnit != "" {
+		if err := manifests.WriteFile(o.JUnit, r.junit()); err != nil {
+			return r, errors.Join(r.Err(), fault.Wrap(fault.Resource, "", fmt.Errorf("writing JUnit report: %w", err)))
+		}
+	}
+	return r, r.Err()
+}
+
+// Err is nil if everything is right. Otherwise it counts what is wrong; its kind and hint
+// are those of modelfiles.Report, or fault.Invalid where only layers are wrong.
+func (r *VerifyResult) Err() error {
+	err := r.Report.Err()
+	wrong := 0
+	for _, l := range r.Layers {
+		if !l.OK {
+			wrong++
+		}
+	}
+	if wrong > 0 {
+		err = errors.Join(err, fault.Wrap(fault.Invalid, layerHint(r), fmt.Errorf("%d of %d other layers are wrong", wrong, len(r.Layers))))
+	}
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("verifying %s in %s: %w", r.Model, r.In, err)
+}
+
+// layerHint is the first way out of a wrong layer.
+func layerHint(r *VerifyResult) string {
+	for _, l := range r.Layers {
+		for _, f := range l.Findings {
+			if f.Hint != "" {
+				return f.Hint
+			}
+		}
+	}
+	return ""
+}
+
+// verify checks the model in a place.
+func (j *Job) verify(ctx context.Context, in input, force bool) (*VerifyResult, error) {
+	m, err := j.subject()
 	if err != nil {
 		return nil, err
 	}
-	if force {
-		memo = nil
+	var memo *verify.Memo
+	if !force {
+		if memo, err = j.openMemo(); err != nil {
+			return nil, err
+		}
 	}
-	r := &VerifyResult{SchemaVersion: SchemaVersion, Model: j.Manifest.Name, Variant: s.Variant}
-	if err := j.verifyFiles(ctx, l, s, memo, r); err != nil {
+	place, img, err := j.openInput(ctx, in, m, memo)
+	if err != nil {
 		return nil, err
 	}
-	if r.Findings.Err() == nil { // a set of broken files only repeats itself
-		r.Findings = append(r.Findings, j.verifySets(l, s)...)
+	r := &VerifyResult{SchemaVersion: SchemaVersion, Model: j.Manifest.Name, Variant: m.selection.Variant, In: in.String()}
+	total := modelfiles.Total(m.config)
+	if img != nil {
+		r.Image = img.Digest().String()
+		total += img.Others()
 	}
+	bar := progress.New(j.Stderr, j.TTY, "verifying "+j.label(), total)
+	defer bar.Finish()
+	o := modelfiles.Options{Jobs: j.verifyJobs(in), Progress: bar.Add, Hints: placeHints[in.form]}
+	files, err := modelfiles.Verify(ctx, m.config, place, o)
+	if err != nil {
+		return nil, fmt.Errorf("verifying %s in %s: %w", r.Model, r.In, err)
+	}
+	r.Report = *files
+	if img != nil {
+		if err := r.addLayers(ctx, img, m, in, bar.Add); err != nil {
+			return nil, fmt.Errorf("verifying %s in %s: %w", r.Model, r.In, err)
+		}
+	}
+	r.finish()
 	return r, nil
 }
 
-// verifyFiles checks the files side by side; results keep the order of layers.
-func (j *Job) verifyFiles(ctx context.Context, l *manifests.Lock, s manifests.Selection, memo *verify.Memo, r *VerifyResult) error {
-	kept, listings := s.Kept(), l.Listings()
-	total, _ := s.Bytes()
-	bar := progress.New(j.Stderr, j.TTY, "verifying "+j.label(), total)
-	defer bar.Finish()
-	r.Files = make([]VerifiedFile, len(kept))
-	findings := make([]verify.Findings, len(kept))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(max(j.Jobs, runtime.GOMAXPROCS(0)))
-	for i, d := range kept {
-		group.Go(func() (err error) {
-			path, err := j.blob(listings[d.Source].Repo, d.File)
-			if err != nil {
-				return err
-			}
-			r.Files[i], findings[i], err = j.verifyFile(ctx, d, path, memo, bar.Add)
-			return err
-		})
+func (j *Job) verifyJobs(in input) int {
+	jobs := max(j.Jobs, runtime.GOMAXPROCS(0))
+	if in.form == formRegistry && j.Jobs < 1 {
+		jobs = max(jobs, registryJobs)
 	}
-	err := group.Wait()
-	for _, f := range findings {
-		r.Findings = append(r.Findings, f...)
-	}
-	return err
+	return jobs
 }
 
-// verifyFile checks one file: sums, then the container and the checkpoint.
-func (j *Job) verifyFile(ctx context.Context, d manifests.Decision, path string, memo *verify.Memo, progress func(int64)) (VerifiedFile, verify.Findings, error) {
-	out := VerifiedFile{Source: d.Source, Path: d.Path, Size: d.Size}
-	sums, findings, err := memo.File(ctx, path, verify.Want{Size: d.Size, SHA256: d.SHA256}, progress)
+// addLayers checks the image's other layers, and its model.json against the lock.
+func (r *VerifyResult) addLayers(ctx context.Context, img *contents.Files, m *subject, in input, progress func(int64)) error {
+	layers, model, err := img.Layers(ctx, progress)
 	if err != nil {
-		return out, nil, err
+		return err
 	}
-	out.SHA256 = sums.SHA256
-	if len(findings) == 0 && filepath.Ext(d.Path) == ".safetensors" {
-		out.Kind, findings = j.verifyContainer(d, path)
-	}
-	for i := range findings {
-		findings[i].Object = d.Source + ": " + d.Path
-	}
-	if len(findings) > 0 {
-		findings.Hint("run the fetch target: it replaces what is missing or broken")
-	}
-	out.OK = findings.Err() == nil
-	return out, findings, nil
-}
-
-// verifyContainer opens a .safetensors file, and holds the manifest's claims about a
-// checkpoint against its tensors.
-func (j *Job) verifyContainer(d manifests.Decision, path string) (kind string, findings verify.Findings) {
-	f, err := os.Open(path)
-	if err != nil {
-		findings.Add(verify.Error, "unreadable", d.Path, "%v", err)
-		return "", findings
-	}
-	defer f.Close()
-	header, err := safetensors.Read(f, d.Size)
-	if err != nil {
-		findings.Add(verify.Error, "container", d.Path, "%v", err)
-		return "", findings
-	}
-	for _, c := range j.Manifest.Checkpoints {
-		if c.Source == d.Source && c.File == d.Path {
-			return verifyCheckpoint(c, header)
-		}
-	}
-	return "", nil
-}
-
-// verifyCheckpoint compares what the tensors are with what manifest and file name claim.
-func verifyCheckpoint(claim manifests.Checkpoint, header *safetensors.Header) (kind string, findings verify.Findings) {
-	c, err := svdq.Identify(header)
-	if err != nil {
-		findings.Add(verify.Error, "checkpoint", claim.File, "%v", err)
-		return "", findings
-	}
-	findings = append(findings, svdq.Check(header)...)
-	findings = append(findings, svdq.CheckName(claim.File, c)...)
-	if c.Precision != claim.Precision {
-		findings.Add(verify.Error, "precision", claim.File, "the manifest says %s, the tensors are %s", claim.Precision, c.Precision)
-	}
-	if c.Rank != claim.Rank {
-		findings.Add(verify.Error, "rank", claim.File, "the manifest says rank %d, the tensors have %d", claim.Rank, c.Rank)
-	}
-	return fmt.Sprintf("%s %s rank %d", c.Family, c.Precision, c.Rank), findings
-}
-
-// verifySets checks that the components of each base source fit together and fit the
-// checkpoints that replace the transformer.
-func (j *Job) verifySets(l *manifests.Lock, s manifests.Selection) verify.Findings {
-	var out verify.Findings
-	for _, source := range j.Manifest.Sources {
-		if source.Role != manifests.RoleBase {
-			continue
-		}
-		set, closer, err := j.openSet(l, s, source)
-		if err != nil {
-			out.Add(verify.Error, "unreadable", source.Name, "%v", err)
-			continue
-		}
-		if _, diffusers := set["model_index.json"]; diffusers {
-			out = append(out, modelset.Check(set, j.replacements(l, s)...)...)
-		}
-		closer()
-	}
-	return out
-}
-
-// openSet opens the kept files of a source as one file system. What other tools put into
-// the cache beside them is not seen.
-func (j *Job) openSet(l *manifests.Lock, s manifests.Selection, source manifests.Source) (modelset.Map, func(), error) {
-	listing := l.Listings()[source.Name]
-	set := modelset.Map{}
-	var files []*os.File
-	closer := func() {
-		for _, f := range files {
-			f.Close()
-		}
-	}
-	for _, d := range s.Kept() {
-		if d.Source != source.Name {
-			continue
-		}
-		path, err := j.blob(listing.Repo, d.File)
-		if err == nil {
-			var f *os.File
-			if f, err = os.Open(path); err == nil {
-				files = append(files, f)
-				set[d.Path] = section{File: f, size: d.Size}
+	r.Layers = layers
+	r.compareModel(model, m)
+	for _, l := range r.Layers {
+		for i := range l.Findings {
+			if hint, ok := placeHints[in.form][l.Findings[i].Code]; ok && l.Findings[i].Hint == "" {
+				l.Findings[i].Hint = hint
 			}
 		}
-		if err != nil {
-			closer()
-			return nil, nil, fmt.Errorf("opening %s of %s: %w", d.Path, source.Name, err)
+	}
+	return nil
+}
+
+// compareModel holds the image's model.json against the one that follows from manifest and
+// lock. What its runtime verifies against must be right; what else it is configured with
+// may have changed since it was built.
+func (r *VerifyResult) compareModel(is *manifests.ModelConfig, m *subject) {
+	l := r.configLayer()
+	add := func(severity verify.Severity, hint, format string, args ...any) {
+		l.Findings.Add(severity, contents.CodeModel, l.Title, format, args...)
+		l.Findings.Hint("%s", hint)
+		l.OK = l.OK && severity < verify.Error
+	}
+	want := m.config
+	switch {
+	case is == nil:
+		add(verify.Error, "", "the image has no readable %s", manifests.ModelConfigPath)
+	case is.Name != want.Name || is.Variant != want.Variant:
+		add(verify.Error, "pass -model and -variant as the image was built with", "the image holds %s, variant %s, not %s, variant %s", is.Name, is.Variant, want.Name, want.Variant)
+	case !reflect.DeepEqual(is.Files, want.Files):
+		add(verify.Error, "", "its list of files is not the lock's")
+	case !reflect.DeepEqual(is, want):
+		add(verify.Warning, "build and publish again to bring the image up to date", "it was built from another state of the manifest")
+	}
+}
+
+// configLayer is the report of the layer that should hold model.json; one is made where
+// the image has none.
+func (r *VerifyResult) configLayer() *contents.LayerReport {
+	for i := range r.Layers {
+		if r.Layers[i].Kind == contents.KindConfig {
+			return &r.Layers[i]
 		}
 	}
-	return set, closer, nil
+	r.Layers = append(r.Layers, contents.LayerReport{Kind: contents.KindConfig, Title: "model configuration", OK: true})
+	return &r.Layers[len(r.Layers)-1]
 }
 
-// section is an open file with its size.
-type section struct {
-	*os.File
-	size int64
-}
-
-// Size is the file's size in bytes.
-func (s section) Size() int64 { return s.size }
-
-// replacements are the checkpoints aboard, standing in for the transformer.
-func (j *Job) replacements(l *manifests.Lock, s manifests.Selection) []modelset.Replacement {
-	var out []modelset.Replacement
-	listings := l.Listings()
-	for _, c := range j.Manifest.Checkpoints {
-		for _, d := range s.Kept() {
-			if d.Source != c.Source || d.Path != c.File {
-				continue
-			}
-			r := modelset.Replacement{Component: "transformer"}
-			if path, err := j.blob(listings[d.Source].Repo, d.File); err == nil {
-				r.Config = configOf(path, d.Size)
-			}
-			out = append(out, r)
-		}
+// finish adds everything up.
+func (r *VerifyResult) finish() {
+	r.Findings = r.Report.Findings()
+	for _, l := range r.Layers {
+		r.Findings = append(r.Findings, l.Findings...)
 	}
-	return out
-}
-
-// configOf reads the configuration out of a checkpoint's metadata, nil if there is none.
-func configOf(path string, size int64) []byte {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	header, err := safetensors.Read(f, size)
-	if err != nil || header.Metadata["config"] == "" {
-		return nil
-	}
-	return []byte(header.Metadata["config"])
+	r.Bytes = r.Report.Bytes()
+	r.OK = r.Err() == nil
 }

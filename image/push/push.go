@@ -93,7 +93,7 @@ func (o Options) remote(ctx context.Context) []remote.Option {
 	if keychain == nil {
 		keychain = authn.DefaultKeychain
 	}
-	out := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(keychain), remote.WithJobs(jobs)}
+	out := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(credentials{keychain}), remote.WithJobs(jobs)}
 	if o.Transport != nil {
 		out = append(out, remote.WithTransport(o.Transport))
 	}
@@ -101,6 +101,22 @@ func (o Options) remote(ctx context.Context) []remote.Option {
 		out = append(out, remote.WithUserAgent(o.UserAgent))
 	}
 	return out
+}
+
+// credentials is a keychain that tells its own failures, such as those of a credential
+// helper, from the registry's.
+type credentials struct{ authn.Keychain }
+
+var _ authn.ContextKeychain = credentials{}
+
+// ResolveContext finds the credentials for a registry.
+func (c credentials) ResolveContext(ctx context.Context, target authn.Resource) (authn.Authenticator, error) {
+	a, err := authn.Resolve(ctx, c.Keychain, target)
+	if err != nil {
+		err = fault.Wrap(fault.Registry, "check the docker configuration and the credential helper that it names", fmt.Errorf(
+			"finding credentials for %s: %w", target.RegistryStr(), err))
+	}
+	return a, err
 }
 
 // counted is an image whose layers count what is read from them.

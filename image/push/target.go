@@ -1,6 +1,7 @@
 package push
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -101,7 +102,10 @@ func classify(t Target, doing string, err error) error {
 		return wrapped
 	}
 	var answer *transport.Error
+	var certificate *tls.CertificateVerificationError
 	switch {
+	case errors.As(err, &certificate):
+		return fault.Wrap(fault.Registry, "set SSL_CERT_FILE to a file with the certificate of the registry's authority", wrapped)
 	case errors.As(err, &answer):
 		hint := hints[answer.StatusCode]
 		if hint == "" && answer.StatusCode >= 500 {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -16,6 +15,7 @@ import (
 
 	"github.com/plimsoll-oci/plimsoll/image/base"
 	"github.com/plimsoll-oci/plimsoll/image/base/basetest"
+	"github.com/plimsoll-oci/plimsoll/verify/interoptest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -100,9 +100,7 @@ func TestDebRefuses(t *testing.T) {
 
 // TestInteropDpkg lets Debian's own tool read what this package writes.
 func TestInteropDpkg(t *testing.T) {
-	if os.Getenv("PLIMSOLL_INTEROP") != "1" {
-		t.Skip("PLIMSOLL_INTEROP=1 is not set: this test needs dpkg-deb")
-	}
+	interoptest.Require(t, "dpkg-deb")
 	for _, compression := range []string{"", ".gz", ".xz", ".zst"} {
 		d := basetest.Libc(compression)
 		data, err := d.Bytes()
@@ -110,11 +108,8 @@ func TestInteropDpkg(t *testing.T) {
 		dir := t.TempDir()
 		file, root := filepath.Join(dir, "x.deb"), filepath.Join(dir, "root")
 		require.NoError(t, os.WriteFile(file, data, 0o644))
-		out, err := exec.Command("dpkg-deb", "--field", file).CombinedOutput()
-		require.NoError(t, err, "%s", out)
-		require.Equal(t, d.Control(), string(out))
-		out, err = exec.Command("dpkg-deb", "--extract", file, root).CombinedOutput()
-		require.NoError(t, err, "%s", out)
+		require.Equal(t, d.Control(), interoptest.Run(t, "dpkg-deb", "--field", file))
+		interoptest.Run(t, "dpkg-deb", "--extract", file, root)
 		lib, err := os.ReadFile(filepath.Join(root, "usr/lib/x86_64-linux-gnu/libm.so.6"))
 		require.NoError(t, err)
 		require.Equal(t, basetest.Library("libc.so.6", "ld-linux-x86-64.so.2"), string(lib))

@@ -1,0 +1,73 @@
+package bench
+
+import (
+	"context"
+	"go/build"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Program is a program of others that a bench compares with.
+type Program struct {
+	Name string `json:"name"`
+	// Path is where it was found, "" if it is missing.
+	Path string `json:"path,omitempty"`
+	// Version is the first line of what it says about itself.
+	Version string `json:"version,omitempty"`
+	// Get is the command that installs it on Debian or with Go.
+	Get string `json:"get"`
+}
+
+// known says, for each program, how to ask for its version and how to get it.
+var known = map[string]struct {
+	version []string
+	get     string
+}{
+	"openssl":         {[]string{"version"}, "apt-get install openssl"},
+	"curl":            {[]string{"--version"}, "apt-get install curl"},
+	"aria2c":          {[]string{"--version"}, "apt-get install aria2"},
+	"skopeo":          {[]string{"--version"}, "apt-get install skopeo"},
+	"crane":           {[]string{"version"}, "go install github.com/google/go-containerregistry/cmd/crane@v0.22.1"},
+	"oras":            {[]string{"version"}, "go install oras.land/oras/cmd/oras@v1.3.6"},
+	"docker-registry": {[]string{"--version"}, "apt-get install docker-registry"},
+	"registry":        {[]string{"--version"}, "go install github.com/distribution/distribution/v3/cmd/registry@v3.1.2"},
+}
+
+// find looks for programs and enters what it sees into the result.
+func (s *session) find(ctx context.Context, names ...string) {
+	for _, name := range names {
+		p := lookFor(ctx, name)
+		s.result.Programs = append(s.result.Programs, p)
+		if p.Path == "" {
+			s.tell("%s is missing: %s", name, p.Get)
+		}
+	}
+}
+
+// lookFor looks on PATH, then where go install puts programs.
+func lookFor(ctx context.Context, name string) Program {
+	p := Program{Name: name, Get: known[name].get}
+	for _, at := range []string{name, filepath.Join(build.Default.GOPATH, "bin", name)} {
+		path, err := exec.LookPath(at)
+		if err != nil {
+			continue
+		}
+		p.Path = path
+		said, _ := exec.CommandContext(ctx, path, known[name].version...).Output()
+		first, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n")
+		p.Version = strings.Join(strings.Fields(first), " ")
+		return p
+	}
+	return p
+}
+
+// program is the path of a program, "" if it is missing.
+func (r *Result) program(name string) string {
+	for _, p := range r.Programs {
+		if p.Name == name {
+			return p.Path
+		}
+	}
+	return ""
+}
