@@ -1,19 +1,16 @@
 package flow_test
 
 import (
-	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/plimsoll-oci/plimsoll/fetch/hubtest"
+	"github.com/plimsoll-oci/plimsoll/image/push/registrytest"
 	"github.com/plimsoll-oci/plimsoll/verify/interoptest"
 )
 
@@ -58,7 +55,7 @@ func TestInteropFlatMemory(t *testing.T) {
 	manifest := filepath.Join(dir, "big.yaml")
 	require.NoError(t, os.WriteFile(manifest, []byte(bigModel), 0o644))
 	magefile := compileMagefile(t)
-	host := startDistribution(t)
+	host := registrytest.Start(t, registrytest.Options{}).Host
 	for _, args := range [][]string{
 		{"fetch", "-model=" + manifest, "-yes=true"}, {"build", "-model=" + manifest}, {"publish", "-model=" + manifest, "-target=" + host + "/big:1"},
 	} {
@@ -71,29 +68,4 @@ func TestInteropFlatMemory(t *testing.T) {
 		t.Logf("%s of %d bytes: at most %d bytes resident", args[0], int64(size), peak)
 		require.Less(t, peak, int64(maxResident), args[0])
 	}
-}
-
-// startDistribution starts Debian's docker-registry with its storage in a folder of the
-// test, and returns its address.
-func startDistribution(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	host := l.Addr().String()
-	require.NoError(t, l.Close())
-	config := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", dir, host)
-	path := filepath.Join(dir, "config.yml")
-	require.NoError(t, os.WriteFile(path, []byte(config), 0o644))
-	c := exec.Command("docker-registry", "serve", path)
-	require.NoError(t, c.Start())
-	t.Cleanup(func() { c.Process.Kill(); c.Wait() })
-	require.Eventually(t, func() bool {
-		r, err := http.Get("http://" + host + "/v2/")
-		if err != nil {
-			return false
-		}
-		return r.Body.Close() == nil && r.StatusCode == http.StatusOK
-	}, 10*time.Second, 20*time.Millisecond)
-	return host
 }
