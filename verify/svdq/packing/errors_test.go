@@ -65,7 +65,7 @@ func TestWrongShapesAreErrors(t *testing.T) {
 				require.ErrorContains(t, call(100, 200, 0, 0), "length is 100, want a positive multiple of 128")
 				return
 			}
-			for _, bad := range []int{0, -128, 130, math.MinInt, math.MaxInt, 1 << 25, 1 << 62} {
+			for _, bad := range []int{0, -128, 130, math.MinInt, math.MaxInt, 1 << 25, math.MaxInt &^ 127} {
 				require.ErrorContains(t, call(plain, packed, bad, 128), "want a positive multiple of", "%d", bad)
 				require.ErrorContains(t, call(plain, packed, 256, bad), "want a positive multiple of", "%d", bad)
 			}
@@ -75,7 +75,7 @@ func TestWrongShapesAreErrors(t *testing.T) {
 
 // TestNoCallPanics: whatever dimensions and lengths come, it is an error or it fits.
 func TestNoCallPanics(t *testing.T) {
-	dimension := rapid.OneOf(rapid.IntRange(-1, 600), rapid.SampledFrom([]int{64, 128, 256, 512, 1 << 24, 1 << 60, math.MaxInt}))
+	dimension := rapid.OneOf(rapid.IntRange(-1, 600), rapid.SampledFrom([]int{64, 128, 256, 512, 1 << 24, 1 << 30, math.MaxInt &^ 127, math.MaxInt}))
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := dimension.Draw(t, "a"), dimension.Draw(t, "b")
 		plain, packed := rapid.IntRange(0, 70_000).Draw(t, "plain"), rapid.IntRange(0, 70_000).Draw(t, "packed")

@@ -136,3 +136,11 @@ func ranges(numbers []int) string {
 
 // trim writes a number with up to two decimals.
 func trim(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
+
+// count is "1 row" or "2 rows".
+func count(n int64, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

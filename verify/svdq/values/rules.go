@@ -40,7 +40,7 @@ const (
 
 	// Lopsided is the share of codes that may lack their opposite. Weights are nearly
 	// symmetric about zero, and even the smallest tensor of 16,384 codes has less than 2 %
-	// by chance. Codes of another format have 7 % or more.
+	// by chance. Codes of another format have 16 % or more.
 	Lopsided = 0.05
 
 	// Telling is how many times more lopsided codes must be in their own format than in
@@ -106,8 +106,11 @@ func (f *floats) judge(r *report, tensor, kind string) {
 	if f.positive {
 		f.judgePositive(r, tensor, kind)
 	}
-	if f.max > MaxMagnitude || f.min < -MaxMagnitude {
+	switch largest := max(f.max, -f.min); {
+	case largest > MaxMagnitude:
 		r.add(verify.Warning, CodeRange, tensor, "reaches from %.4g to %.4g, float16 ends at %d", f.min, f.max, MaxMagnitude)
+	case largest > 0 && largest < MinPositive:
+		r.add(verify.Warning, CodeRange, tensor, "has no value above %.4g, which is zero in float16", largest)
 	}
 	if f.longest >= ErasedWords {
 		r.add(verify.Warning, CodeErased, tensor, "has a run of %d zeros, as long as a disk sector", lanes*f.longest)
@@ -119,10 +122,10 @@ func (f *floats) judge(r *report, tensor, kind string) {
 func (f *floats) judgePositive(r *report, tensor, kind string) {
 	switch low := f.zeros + f.negative; {
 	case f.negative > 0 || low > 0 && f.dtype != "F8_E4M3":
-		r.add(verify.Error, CodeNotPositive, tensor, "has %d values of %d that are not above zero, the first at element %d as stored", low, f.n, f.firstLow)
+		r.add(verify.Error, CodeNotPositive, tensor, "has %s of %d not above zero, the first at element %d as stored", count(low, "value"), f.n, f.firstLow)
 	case low > 0:
-		r.add(verify.Warning, CodeNotPositive, tensor, "has %d zeros among %d scales, the first at element %d as stored", low, f.n, f.firstLow)
-	case f.min < MinPositive:
+		r.add(verify.Warning, CodeNotPositive, tensor, "has %s of %d at zero, the first at element %d as stored", count(low, "scale"), f.n, f.firstLow)
+	case f.min < MinPositive && f.max >= MinPositive:
 		r.add(verify.Warning, CodeRange, tensor, "has values down to %.4g, the smallest of float16 is %.4g", f.min, MinPositive)
 	case f.min == 1 && f.max == 1 && kind == "svdq.smooth_factor":
 		r.add(verify.Info, CodeIdentity, tensor, "is 1 everywhere: the layer was not smoothed")
@@ -136,7 +139,7 @@ func (z *zeroPoints) outcome(j job) outcome {
 	z.scales.judge(&o.report, scales, j.kinds[0])
 	z.zeros.judge(&o.report, zeros, j.kinds[1])
 	if z.off > 0 {
-		o.add(verify.Warning, CodeZeroPoint, zeros, "is not -7·wscales in %d of %d places, first at element %d, where it is %.5g beside a scale of %.5g",
+		o.add(verify.Warning, CodeZeroPoint, zeros, "is not -7·wscales in %d of %d places, first at element %d as stored, where it is %.5g beside a scale of %.5g",
 			z.off, z.n, z.first, z.zero, z.scale)
 	}
 	return o
@@ -204,7 +207,7 @@ func (t *tally) judgeConstant(r *report, tensor string) {
 	case t.longest >= ErasedRows:
 		r.add(verify.Error, CodeErased, tensor, "has %d bytes in a row in which each 64 columns have a single code, as long as a disk sector", t.longest*rowBytes)
 	case t.constant > 0:
-		r.add(verify.Warning, CodeErased, tensor, "has %d rows of 64 columns with a single code", t.constant)
+		r.add(verify.Warning, CodeErased, tensor, "has %s of 64 columns with a single code", count(t.constant, "row"))
 	}
 }
 
@@ -216,7 +219,9 @@ func (t *tally) judgeFormat(r *report, tensor string) bool {
 		return false
 	}
 	for _, f := range []*format{int4, e2m1, awq} {
-		if f != t.format && Telling*t.lopsided(f) < is {
+		// Codes around a zero point of 8 balance like int4's, but 8 is their zero.
+		offset := f == int4 && t.hist[8] > t.hist[0]
+		if f != t.format && !offset && Telling*t.lopsided(f) < is {
 			r.add(verify.Error, CodeFormat, tensor, "holds %s codes, not %s: %.2g %% of its codes lack their opposite in %s, %.2g %% in %s",
 				f.name, t.format.name, 100*is, t.format.name, 100*t.lopsided(f), f.name)
 			return true
@@ -233,12 +238,12 @@ func (t *tally) judgePeaks(r *report, tensor string) {
 		return
 	}
 	if other := share(t.otherPeaked, t.otherGroups); other >= PeakShare {
-		right, wrong := "row-major", "tiled"
+		right, wrong := "rows", "tiles"
 		if !t.format.tiled {
-			right, wrong = "tiled", "in AWQ's order"
+			right, wrong = wrong, right
 		}
-		r.add(verify.Error, CodeLayout, tensor, "is %s, not %s: it has the largest code in %s %% of its groups, in the other order in %s %%",
-			right, wrong, percent(is), percent(other))
+		r.add(verify.Error, CodeLayout, tensor, "lies in %s, not in %s: %s %% of its groups would have the largest code, instead of %s %%",
+			right, wrong, percent(other), percent(is))
 		return
 	}
 	r.add(verify.Warning, CodePeak, tensor, "has the largest code in %s %% of its %d groups, want at least %s %%", percent(is), t.groups, percent(PeakShare))
