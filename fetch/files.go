@@ -182,6 +182,9 @@ func (r blobResult) digests(f File) []string {
 // blob proves the blob that is in the cache, or downloads it.
 func (e *engine) blob(ctx context.Context, w *want) (blobResult, error) {
 	got, bad, err := e.cached(ctx, w, nil)
+	if got != nil {
+		e.clear(ctx, w)
+	}
 	if got != nil || err != nil {
 		return *orZero(got), err
 	}
@@ -196,10 +199,21 @@ func (e *engine) blob(ctx context.Context, w *want) (blobResult, error) {
 	}
 	// Another process may have made it since.
 	got, _, err = e.cached(ctx, w, bad)
-	if got == nil && err == nil {
+	switch {
+	case got != nil:
+		err = w.slot.Discard() // what this process left before
+	case err == nil:
 		got, err = e.owned(ctx, w, claim)
 	}
 	return *orZero(got), errors.Join(err, claim.Release())
+}
+
+// clear removes what an earlier fetch left of a blob that came into the cache otherwise.
+// Where that cannot be done it takes space and is no error: the caller has what it wants.
+func (e *engine) clear(ctx context.Context, w *want) {
+	if _, err := w.slot.StatPart(); err == nil && !e.Offline {
+		_, _ = w.slot.Clear(ctx)
+	}
 }
 
 func orZero(r *blobResult) *blobResult {

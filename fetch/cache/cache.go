@@ -34,6 +34,15 @@
 // least one sees the other. An owner on this machine lives if its process id still has the
 // start time that it wrote down; one elsewhere lives if it touched its file within
 // [Lease], by the file system's own clock.
+//
+// # Garbage
+//
+// What nothing needs is listed by Garbage and removed by Remove, piece by piece, each only
+// if it is still garbage at that moment: unfinished downloads without a living owner, blobs
+// to which no entry leads, and commits that the caller does not keep. While anybody writes
+// into a repository, we or a tool that holds one of huggingface_hub's locks
+// (.locks/models--ORG--NAME/ETAG.lock), its blobs and commits are left alone. Files of
+// other tools are named and never touched.
 package cache
 
 import (
@@ -226,7 +235,7 @@ func replaceLink(root *os.Root, target, entry string) error {
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	tmp := path.Join(path.Dir(entry), ".plimsoll-"+nonce())
+	tmp := path.Join(path.Dir(entry), tmpPrefix+nonce())
 	if err := root.Symlink(target, tmp); err != nil {
 		return err
 	}
@@ -312,7 +321,7 @@ func replaceFile(root *os.Root, name, text string) error {
 	if err := makeFolders(root, path.Dir(name)); err != nil {
 		return err
 	}
-	tmp := path.Join(path.Dir(name), ".plimsoll-"+nonce())
+	tmp := path.Join(path.Dir(name), tmpPrefix+nonce())
 	if err := root.WriteFile(tmp, []byte(text), 0o666); err != nil {
 		return errors.Join(err, removed(root, tmp))
 	}

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -364,41 +363,6 @@ func TestBadNames(t *testing.T) {
 		require.Equal(t, fault.Invalid, fault.KindOf(err), what)
 	}
 	require.NoDirExists(t, c.Dir())
-}
-
-// TestPrune removes what nobody writes and is old, and nothing else.
-func TestPrune(t *testing.T) {
-	c := open(t)
-	fill(t, c, "finished")
-	files := map[string]bool{ // and whether each goes
-		sha: false, sha + ".incomplete": false,
-		sha + partSuffix: true, sha + journalSuffix: true, sha + ownerInfix + "1" + tmpSuffix: true,
-		oid + partSuffix: false, // owned
-	}
-	blobs := filepath.Dir(slot(t, c).Path())
-	for name := range files {
-		require.NoError(t, os.WriteFile(filepath.Join(blobs, name), []byte("x"), 0o644))
-	}
-	owned, err := c.Slot(repo, oid)
-	require.NoError(t, err)
-	claim, err := owned.Claim(t.Context(), nil)
-	require.NoError(t, err)
-
-	gone, err := c.Prune(t.Context(), time.Now().Add(-time.Hour))
-	require.NoError(t, err)
-	require.Empty(t, gone, "not old enough")
-	gone, err = c.Prune(t.Context(), time.Now().Add(time.Hour))
-	require.NoError(t, err)
-	require.Len(t, gone, 1)
-	require.Equal(t, sha, gone[0].Etag)
-	require.NoError(t, claim.Release())
-	var want []string
-	for name, goes := range files {
-		if !goes {
-			want = append(want, name)
-		}
-	}
-	require.ElementsMatch(t, want, names(t, blobs))
 }
 
 func TestFree(t *testing.T) {

@@ -111,6 +111,18 @@ func (s Slot) Claim(ctx context.Context, waiting func(Owner)) (*Claim, error) {
 	}
 }
 
+// claimNow takes the blob if nobody has it; nil if anybody does.
+func (s Slot) claimNow(ctx context.Context) (*Claim, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	busy := false
+	claim, err := s.Claim(ctx, func(Owner) { busy = true; cancel() })
+	if busy && claim == nil {
+		return nil, nil
+	}
+	return claim, err
+}
+
 // Owned reports who writes the blob now; ok is false if nobody does.
 func (s Slot) Owned() (o Owner, ok bool, err error) {
 	root, err := s.cache.reading()

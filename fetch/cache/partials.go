@@ -109,43 +109,11 @@ func (c *Cache) owned(byEtag map[string]*Partial) ([]Partial, error) {
 	return list, nil
 }
 
-// Prune removes the unfinished blobs that nobody writes and that were last written before
-// the given time, and returns what it removed. One that is claimed meanwhile is left alone.
-func (c *Cache) Prune(ctx context.Context, before time.Time) ([]Partial, error) {
-	list, err := c.Partials()
-	if err != nil {
-		return nil, err
-	}
-	var gone []Partial
-	for _, p := range list {
-		if p.Owner != nil || !p.Modified.Before(before) {
-			continue
-		}
-		ok, err := c.prune(ctx, p)
-		if err != nil {
-			return gone, err
-		}
-		if ok {
-			gone = append(gone, p)
-		}
-	}
-	return gone, nil
-}
-
-// prune removes one partial under a claim of its own; false if another process came first.
-func (c *Cache) prune(ctx context.Context, p Partial) (bool, error) {
-	s, err := c.Slot(p.Repo, p.Etag)
-	if err != nil {
-		return false, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	busy := false
-	claim, err := s.Claim(ctx, func(Owner) { busy = true; cancel() })
-	if busy {
-		return false, nil
-	}
-	if err != nil {
+// Clear removes what an unfinished fetch left of the blob. It is left alone, and false
+// returned, if anybody writes it.
+func (s Slot) Clear(ctx context.Context) (bool, error) {
+	claim, err := s.claimNow(ctx)
+	if claim == nil || err != nil {
 		return false, err
 	}
 	return true, errors.Join(s.Discard(), s.sweep(claim), claim.Release())

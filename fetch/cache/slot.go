@@ -17,7 +17,8 @@ const (
 	partSuffix    = ".plimsoll.part"
 	journalSuffix = ".plimsoll.journal"
 	ownerInfix    = ".plimsoll.owner-"
-	tmpSuffix     = ".tmp" // behind an owner file's name: not yet one, or a probe
+	tmpSuffix     = ".tmp"       // behind an owner file's name: not yet one, or a probe
+	tmpPrefix     = ".plimsoll-" // before the name of an entry or ref that is to be renamed
 )
 
 // Slot is the place of one blob: its final name and the names beside it that are used while

@@ -1,13 +1,24 @@
-// Package progress shows how far a long step is: as a bar on a terminal, as a plain line
-// every few seconds elsewhere (a log of CI, a pipe). Both say how much is done of what, how
-// fast, and how long it will take.
+// Package progress shows how far a long step is. What it says is the same everywhere, how
+// much is done of what, how fast, and how long it will take; how it says so depends on who
+// reads:
+//
+//   - A terminal has one bar for each step that goes on, and a fetch one more for each file
+//     in work, drawn over themselves. They follow the width of the terminal, also while it
+//     changes, and lines that tell of something appear above them and stay.
+//   - Elsewhere (a log of CI, a pipe) there is a plain line every few seconds.
+//   - Programs get JSON Lines: see Events.
 //
 // A Bar counts bytes and knows nothing of what they are, so that every step can use it: a
 // step that may not import this package takes a callback, func(done, total int64), and is
-// given Bar.Report. Files turns the events of a fetch into one. Everything is written to a
+// given Bar.Report. Files turns the events of a fetch into bars. Everything is written to a
 // writer of the caller's, usually the standard error: results own the standard output.
 //
-// Only this package knows the library that draws.
+// All bars of one terminal share its screen, so that steps may go on side by side. A screen
+// is drawn with three ANSI sequences that every terminal of today knows (cursor up, erase
+// to the end of the line, erase to the end of the screen), and leaves the cursor below the
+// last bar: whoever is killed leaves a usable terminal behind.
+//
+// Only this package knows the library that draws bars.
 package progress
 
 import (
@@ -18,22 +29,12 @@ import (
 	"sync"
 	"time"
 
-	"github.com/dustin/go-humanize"
 	"github.com/mattn/go-isatty"
-	"github.com/schollz/progressbar/v3"
 )
 
-const (
-	// Every is the time between two lines where there is no terminal.
-	Every = 5 * time.Second
-	// window is the time over which the rate is taken: long enough to be calm, short enough
-	// to see a change.
-	window = 30 * time.Second
-	// redraw is the shortest time between two drawings of a bar.
-	redraw = 100 * time.Millisecond
-	// barWidth is the number of cells of the bar itself.
-	barWidth = 30
-)
+// Every is the time between two lines where there is no terminal, and between two progress
+// events.
+const Every = 5 * time.Second
 
 // Terminal reports whether w is a terminal, on which a bar can be drawn.
 func Terminal(w io.Writer) bool {
@@ -41,53 +42,59 @@ func Terminal(w io.Writer) bool {
 	return ok && isatty.IsTerminal(f.Fd()) && os.Getenv("TERM") != "dumb"
 }
 
+// display is one of the ways to show a step. Its methods are safe for concurrent use.
+type display interface {
+	// every is the time between two calls of show.
+	every() time.Duration
+	// show shows the step's rows, the first of which is the step itself.
+	show(b *Bar, rows []row)
+	// say tells something once.
+	say(label, text string)
+	// end shows the step for the last time.
+	end(b *Bar, last row, took time.Duration)
+}
+
+// displayFor chooses how to show something on w.
+func displayFor(w io.Writer, tty bool) display {
+	if e, ok := w.(*Events); ok {
+		return e
+	}
+	if tty {
+		return screenOf(w)
+	}
+	return lines{w}
+}
+
 // Bar shows one step. All methods are safe for concurrent use.
 type Bar struct {
-	w     io.Writer
 	label string
-	bar   *progressbar.ProgressBar // nil without a terminal, and when there is nothing to count
+	on    display
 	stop  chan struct{}
 	ended chan struct{}
+	// below, if not nil, returns rows to be shown below the step's own. It is called with
+	// mu held.
+	below func(now time.Time) []row
 
 	mu       sync.Mutex
-	done     int64
-	total    int64
-	start    time.Time
-	marks    []mark // of the last window, oldest first
+	count    meter
 	finished bool
 }
 
-// mark is how far the step was at a time.
-type mark struct {
-	at   time.Time
-	done int64
+// New starts a bar for total bytes; total 0 means that it is not known yet. tty says that w
+// is a terminal (see Terminal); a w that NewEvents made takes events. label names the step
+// in one word or two. Finish must be called at the end.
+func New(w io.Writer, tty bool, label string, total int64) *Bar {
+	return start(displayFor(w, tty), label, total, nil)
 }
 
-// New starts a bar for total bytes; total 0 means that it is not known yet. tty says that w
-// is a terminal (see Terminal). label names the step in one word or two. Finish must be
-// called at the end.
-func New(w io.Writer, tty bool, label string, total int64) *Bar {
+func start(on display, label string, total int64, below func(time.Time) []row) *Bar {
 	now := time.Now()
-	b := &Bar{w: w, label: label, total: total, start: now, marks: []mark{{at: now}}, stop: make(chan struct{}), ended: make(chan struct{})}
-	if tty {
-		b.bar = b.draw()
+	b := &Bar{label: label, on: on, count: newMeter(now, 0, total), below: below, stop: make(chan struct{}), ended: make(chan struct{})}
+	if _, ok := on.(*screen); ok {
+		b.beat(now)
 	}
 	go b.tick()
 	return b
-}
-
-func (b *Bar) draw() *progressbar.ProgressBar {
-	return progressbar.NewOptions64(b.total+1,
-		progressbar.OptionSetWriter(b.w),
-		progressbar.OptionSetDescription(b.label),
-		progressbar.OptionShowBytes(true),
-		progressbar.OptionShowCount(),
-		progressbar.OptionSetPredictTime(true),
-		progressbar.OptionSetWidth(barWidth),
-		progressbar.OptionThrottle(redraw),
-		progressbar.OptionSetTheme(progressbar.ThemeASCII),
-		progressbar.OptionOnCompletion(func() { fmt.Fprintln(b.w) }),
-	)
 }
 
 // Add counts n more bytes.
@@ -100,78 +107,51 @@ func (b *Bar) Grow(n int64) { b.change(0, n) }
 func (b *Bar) Set(done int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.update(done, b.total)
+	b.count.set(done, b.count.total)
 }
 
 // Report says that done bytes of total are done. It fits as a callback.
 func (b *Bar) Report(done, total int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.update(done, total)
+	b.count.set(done, total)
 }
 
 func (b *Bar) change(done, total int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.update(b.done+done, b.total+total)
-}
-
-// update stores and draws. A bar that shows more than all would tell of nothing but a wrong
-// total, so the total follows. The library takes a full bar for a finished one and never
-// draws it again, so until Finish its maximum is one byte more.
-func (b *Bar) update(done, total int64) {
-	b.done, b.total = done, max(total, done)
-	if b.bar == nil || b.finished {
-		return
-	}
-	if b.bar.GetMax64() != b.total+1 {
-		b.bar.ChangeMax64(b.total + 1)
-	}
-	_ = b.bar.Set64(b.done) // an error is the terminal's, and no reason to stop the work
+	b.count.set(b.count.done+done, b.count.total+total)
 }
 
 // Say writes a line of text without disturbing the bar.
 func (b *Bar) Say(format string, args ...any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	text := fmt.Sprintf("%s: %s\n", b.label, fmt.Sprintf(format, args...))
-	if b.bar == nil || b.finished {
-		_, _ = io.WriteString(b.w, text)
-		return
-	}
-	_ = b.bar.Clear()
-	_, _ = io.WriteString(b.w, text)
-	_ = b.bar.RenderBlank()
+	b.on.say(b.label, fmt.Sprintf(format, args...))
 }
 
-// Finish ends the bar as it stands, done or not, and writes a last line without a terminal.
-// It may be called again.
+// Finish ends the bar as it stands, done or not, and writes a last line. It may be called
+// again.
 func (b *Bar) Finish() {
 	b.mu.Lock()
-	defer b.mu.Unlock()
 	if b.finished {
+		b.mu.Unlock()
 		return
 	}
 	b.finished = true
-	close(b.stop)
-	switch {
-	case b.bar == nil:
-		_, _ = io.WriteString(b.w, b.summary(time.Now()))
-	case b.done == b.total:
-		b.bar.ChangeMax64(max(b.total, 1))
-		_ = b.bar.Finish()
-	default:
-		_ = b.bar.Exit()
-	}
 	b.mu.Unlock()
+	close(b.stop)
 	<-b.ended
 	b.mu.Lock()
+	defer b.mu.Unlock()
+	now := time.Now()
+	b.on.end(b, b.count.row(b.label, now), now.Sub(b.count.start))
 }
 
-// tick takes the rate, and writes the lines.
+// tick takes the rate, and shows.
 func (b *Bar) tick() {
 	defer close(b.ended)
-	ticker := time.NewTicker(Every)
+	ticker := time.NewTicker(b.on.every())
 	defer ticker.Stop()
 	for {
 		select {
@@ -190,54 +170,40 @@ func (b *Bar) beat(now time.Time) {
 	if b.finished {
 		return
 	}
-	b.marks = append(b.marks, mark{now, b.done})
-	for len(b.marks) > 2 && now.Sub(b.marks[1].at) >= window {
-		b.marks = b.marks[1:]
+	b.count.mark(now)
+	rows := []row{b.count.row(b.label, now)}
+	if b.below != nil {
+		rows = append(rows, b.below(now)...)
 	}
-	if b.bar == nil {
-		_, _ = io.WriteString(b.w, b.line(now))
-	}
+	b.on.show(b, rows)
 }
 
-// line is the state in one line.
-func (b *Bar) line(now time.Time) string {
-	if b.total <= 0 {
-		return fmt.Sprintf("%s: %s\n", b.label, humanize.Bytes(uint64(max(b.done, 0))))
+// lines is the display that writes plain lines.
+type lines struct{ w io.Writer }
+
+func (l lines) every() time.Duration { return Every }
+
+func (l lines) show(_ *Bar, rows []row) {
+	r := rows[0]
+	text := r.amount()
+	if r.total > 0 {
+		text = fmt.Sprintf("%3d %%, %s, %s", 100*r.done/r.total, text, r.speed())
 	}
-	oldest := b.marks[0]
-	rate := perSecond(b.done-oldest.done, now.Sub(oldest.at))
-	left := "stalled"
-	if rate > 0 {
-		left = short(time.Duration(float64(b.total-b.done)/rate*float64(time.Second))) + " left"
-	}
-	return fmt.Sprintf("%s: %3d %%, %s of %s, %s/s, %s\n", b.label, 100*b.done/b.total,
-		humanize.Bytes(uint64(max(b.done, 0))), humanize.Bytes(uint64(b.total)), humanize.Bytes(uint64(rate)), left)
+	l.say(r.name, text)
 }
 
-// summary is the last line.
-func (b *Bar) summary(now time.Time) string {
-	took := now.Sub(b.start)
-	text := fmt.Sprintf("%s: %s", b.label, humanize.Bytes(uint64(max(b.done, 0))))
-	if b.done < b.total {
-		text += " of " + humanize.Bytes(uint64(b.total))
-	}
-	return fmt.Sprintf("%s in %s, %s/s\n", text, short(took), humanize.Bytes(uint64(perSecond(b.done, took))))
+func (l lines) say(label, text string) {
+	_, _ = io.WriteString(l.w, label+": "+printable(text)+"\n") // an error is no reason to stop the work
 }
 
-func perSecond(n int64, d time.Duration) float64 {
-	if d <= 0 || n <= 0 {
-		return 0
-	}
-	return float64(n) / d.Seconds()
-}
+func (l lines) end(_ *Bar, last row, took time.Duration) { l.say(last.name, last.summary(took)) }
 
-// short is a duration that a person reads at a glance: 0.4s, 38s, 12m5s, 3h2m.
-func short(d time.Duration) string {
-	switch {
-	case d < 10*time.Second:
-		return d.Round(100 * time.Millisecond).String()
-	case d < time.Hour:
-		return d.Round(time.Second).String()
-	}
-	return strings.TrimSuffix(d.Round(time.Minute).String(), "0s")
+// printable takes out what a terminal could obey: texts may quote a server.
+func printable(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 {
+			return '?'
+		}
+		return r
+	}, text)
 }

@@ -21,19 +21,19 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// screen is a writer that several goroutines may use.
-type screen struct {
+// console is a writer that several goroutines may use.
+type console struct {
 	mu sync.Mutex
 	bytes.Buffer
 }
 
-func (s *screen) Write(p []byte) (int, error) {
+func (s *console) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.Buffer.Write(p)
 }
 
-func (s *screen) text() string {
+func (s *console) text() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.Buffer.String()
@@ -41,16 +41,16 @@ func (s *screen) text() string {
 
 // TestLines: percent, bytes, rate and time left, every beat; without control characters.
 func TestLines(t *testing.T) {
-	out := &screen{}
+	out := &console{}
 	b := New(out, false, "push", 1_000_000_000)
-	start := b.start
+	start := b.count.start
 	b.Add(50_000_000)
 	b.beat(start.Add(5 * time.Second))
 	b.Add(50_000_000)
 	b.beat(start.Add(10 * time.Second))
 	b.beat(start.Add(35 * time.Second))
 	b.beat(start.Add(80 * time.Second))
-	b.start = start.Add(-time.Minute)
+	b.count.start = start.Add(-time.Minute)
 	b.Finish()
 	b.Finish()
 	lines := strings.Split(strings.TrimSuffix(out.text(), "\n"), "\n")
@@ -66,22 +66,22 @@ func TestLines(t *testing.T) {
 }
 
 func TestUnknownTotal(t *testing.T) {
-	out := &screen{}
+	out := &console{}
 	b := New(out, false, "x", 0)
 	b.Finish()
 	require.Equal(t, "x: 0 B in 0s, 0 B/s\n", out.text())
 }
 
 func TestReport(t *testing.T) {
-	out := &screen{}
+	out := &console{}
 	b := New(out, false, "verify", 0)
 	var callback func(done, total int64) = b.Report
 	callback(10, 100)
-	b.beat(b.start.Add(time.Second))
+	b.beat(b.count.start.Add(time.Second))
 	callback(100, 100)
 	b.Set(90)
 	b.Grow(100)
-	b.beat(b.start.Add(2 * time.Second))
+	b.beat(b.count.start.Add(2 * time.Second))
 	b.Finish()
 	require.Contains(t, out.text(), "verify:  10 %, 10 B of 100 B, 10 B/s, 9s left\n")
 	require.Contains(t, out.text(), "verify:  45 %, 90 B of 200 B")
@@ -92,7 +92,7 @@ func TestReport(t *testing.T) {
 func TestTerminal(t *testing.T) {
 	for name, done := range map[string]int64{"all": 1000, "half": 500, "none": 0} {
 		t.Run(name, func(t *testing.T) {
-			out := &screen{}
+			out := &console{}
 			b := New(out, true, "fetch", 1000)
 			for range done / 100 {
 				b.Add(100)
@@ -113,10 +113,10 @@ func TestTerminal(t *testing.T) {
 // TestTotalFollows: a total that was too small never shows as more than all.
 func TestTotalFollows(t *testing.T) {
 	for _, tty := range []bool{false, true} {
-		out := &screen{}
+		out := &console{}
 		b := New(out, tty, "x", 10)
 		b.Add(25)
-		b.beat(b.start.Add(time.Second))
+		b.beat(b.count.start.Add(time.Second))
 		b.Finish()
 		require.NotContains(t, out.text(), "250")
 	}
@@ -125,7 +125,7 @@ func TestTotalFollows(t *testing.T) {
 // TestNothingToDo: a total of 0 is done at once, on a terminal too.
 func TestNothingToDo(t *testing.T) {
 	for _, tty := range []bool{false, true} {
-		out := &screen{}
+		out := &console{}
 		b := New(out, tty, "fetch", 0)
 		b.Add(0)
 		b.Finish()
@@ -138,7 +138,7 @@ func TestNothingToDo(t *testing.T) {
 }
 
 func TestManyGoroutines(t *testing.T) {
-	out := &screen{}
+	out := &console{}
 	b := New(out, true, "x", 8000)
 	var wg sync.WaitGroup
 	for range 8 {
@@ -151,7 +151,7 @@ func TestManyGoroutines(t *testing.T) {
 	}
 	wg.Wait()
 	b.Finish()
-	require.EqualValues(t, 8000, b.done)
+	require.EqualValues(t, 8000, b.count.done)
 }
 
 func TestShort(t *testing.T) {
@@ -173,7 +173,7 @@ func TestTerminalIsAFile(t *testing.T) {
 
 // TestFiles: what a person sees of a fetch.
 func TestFiles(t *testing.T) {
-	out := &screen{}
+	out := &console{}
 	p := Files(out, false)
 	file := fetch.File{Repo: "org/name", Commit: strings.Repeat("a", 40), Path: "m.bin"}
 	p.Start(fetch.Need{Files: 3, Blobs: 2, Total: 600, Cached: 100, Unchecked: 200, Partial: 50, Download: 250, Free: 5000})
@@ -186,12 +186,14 @@ func TestFiles(t *testing.T) {
 	p.File(fetch.Event{File: file, Kind: fetch.Discarded, Bytes: 250, Err: errors.New("sha256 is a, lock says b")})
 	other := file
 	other.Path = "n.bin"
+	p.File(fetch.Event{File: other, Kind: fetch.Retrying, Err: errors.New("503"), Wait: 2 * time.Second})
 	p.File(fetch.Event{File: other, Kind: fetch.Retrying, Err: errors.New("404")})
 	p.Done()
 	require.Regexp(t, `^fetch: 3 files, 600 B: 100 B cached, 200 B to check, 50 B of an earlier fetch, 250 B to download, 5\.0 kB free
 fetch: org/name@aaaaaaaaaaaa m\.bin is being fetched by process 17 on box: waiting for it
 fetch: reset: trying again in 2s
 fetch: sha256 is a, lock says b: fetching 250 B once more
+fetch: 503: trying again in 2s
 fetch: 404: going on with the next source
 fetch: 450 B of 700 B in .*/s
 $`, out.text())
