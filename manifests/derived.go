@@ -7,8 +7,8 @@ import (
 )
 
 // The methods in this file are about what a lock derives from verified bytes: the digests
-// of layers, and the shares of files that inference never reads. None is safe for
-// concurrent use with one that changes the lock.
+// of layers, and the shares of files that inference never reads (sums of tensors have a
+// file of their own). None is safe for concurrent use with one that changes the lock.
 
 // Layer finds the layer line of one part; ok is false where it is not known, was computed
 // under another pack version, or for another name in the image.
@@ -67,7 +67,8 @@ func (l *Lock) SetUnused(source, path string, unused []Unused) {
 
 // Adopt takes over what another lock derived from files whose sums are the same in both:
 // layers, where l has no layer line of the file and the other lock's pack version and
-// partSize are l's, and unused shares, where l has none of the file.
+// partSize are l's, and unused shares, where l has none of the file; and the sums of
+// tensors of components whose files are all the same.
 func (l *Lock) Adopt(other *Lock) {
 	l.renewPack()
 	layers, unused := l.sharedFiles(other), l.sharedFiles(other)
@@ -87,6 +88,7 @@ func (l *Lock) Adopt(other *Lock) {
 			l.Unused = append(l.Unused, u)
 		}
 	}
+	l.adoptTensors(other)
 }
 
 // sharedFiles is the set of kept files, by source and path, of which both locks have the

@@ -13,13 +13,14 @@ const LockVersion = 1
 
 // Lock pins what a manifest means: every upstream file with its commit, size and sums,
 // the Debian packages of the base layer, and what was derived from verified bytes (layer
-// digests, unused parts). It names no endpoint, so it holds for any mirror.
+// digests, unused parts, sums of tensors). It names no endpoint, so it holds for any mirror.
 type Lock struct {
 	Header   LockHeader
 	Files    []LockFile
 	Packages []Package
 	Layers   []LockLayer
 	Unused   []Unused
+	Tensors  []LockTensors
 }
 
 // LockHeader is the first line of a lock.
@@ -102,6 +103,7 @@ const (
 	kindPackage = "package"
 	kindLayer   = "layer"
 	kindUnused  = "unused"
+	kindTensors = "tensors"
 )
 
 // NewLock builds a lock from listings (keyed by source name) and packages. The listings'

@@ -11,7 +11,7 @@ import (
 // check refuses values that later steps rely on, and lines that contradict each other. Its
 // errors are of kind fault.Lock.
 func (l *Lock) check() error {
-	for _, check := range []func() error{l.Header.check, l.checkFiles, l.checkPackages, l.checkLayers, l.checkUnused} {
+	for _, check := range []func() error{l.Header.check, l.checkFiles, l.checkPackages, l.checkLayers, l.checkUnused, l.checkTensors} {
 		if err := check(); err != nil {
 			return fault.Wrap(fault.Lock, "", err)
 		}

@@ -40,6 +40,9 @@ func (l *Lock) Encode() []byte {
 	for _, line := range byFileAndPart(l.Unused) {
 		write(line)
 	}
+	for _, line := range byPath(l.Tensors) {
+		write(line)
+	}
 	return out.Bytes()
 }
 
@@ -104,6 +107,8 @@ func (l *Lock) add(line []byte, first bool) error {
 		return appendLine(line, &l.Layers)
 	case kindUnused:
 		return appendLine(line, &l.Unused)
+	case kindTensors:
+		return appendLine(line, &l.Tensors)
 	}
 	return fmt.Errorf("kind is %q, which this plimsoll does not know", probe.Kind)
 }

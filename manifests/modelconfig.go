@@ -38,6 +38,9 @@ type ModelConfig struct {
 	Serve *Serve `json:"serve,omitempty"`
 	// Unused lists what is aboard but never read by inference.
 	Unused []ModelUnused `json:"unused,omitempty"`
+	// Tensors sums up the components aboard whose tensors are known, with paths relative to
+	// ModelsDir.
+	Tensors []TensorSums `json:"tensors,omitempty"`
 }
 
 // ModelSource is one upstream repository at one commit.
@@ -111,6 +114,7 @@ func NewModelConfig(m *Manifest, l *Lock, s Selection, unused []Unused) (*ModelC
 		}
 	}
 	c.Checkpoints = m.checkpointsAboard(kept)
+	c.Tensors = c.tensorsAboard(l)
 	if err := c.check(); err != nil {
 		return nil, fmt.Errorf("describing %s: %w", m.Name, err)
 	}
@@ -249,7 +253,7 @@ func (c *ModelConfig) checkReferences(sizes map[string]int64) error {
 			return fmt.Errorf("unused %s of %q: %d bytes of a file that has %d", u.Part, u.Path, u.Bytes, size)
 		}
 	}
-	return nil
+	return c.checkTensors()
 }
 
 func (f ModelFile) check() error {

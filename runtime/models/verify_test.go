@@ -110,7 +110,7 @@ func TestVerifyFindsWhatIsWrong(t *testing.T) {
 		"part truncated":    {resize(lastPart, 7), modelstest.Fast, []string{"size"}, lastPart},
 		"wrong sum":         {flip(modelstest.Index, 3), modelstest.Index, []string{"sha256"}, "sha256 is "},
 		"wrong sum in part": {flip(lastPart, 5), modelstest.Fast, []string{"sha256"}, "sha256 is "},
-		"header damaged":    {flip(modelstest.VAE, 8), modelstest.VAE, []string{"container", "sha256"}, "header"},
+		"header damaged":    {flip(modelstest.VAE, 8), modelstest.VAE, []string{"sha256", "container"}, "sha256 is "},
 		"not safetensors":   {replace(modelstest.VAE, []byte("<html>no such page</html>"), true), modelstest.VAE, []string{"container"}, "not a safetensors file"},
 		"not a checkpoint":  {replace(modelstest.Plain, modelstest.Container(t, 64), true), modelstest.Plain, []string{"checkpoint"}, ""},
 		"wrong rank": {

@@ -8,8 +8,9 @@
 //
 // The tests are those of the repository whose names begin with TestInterop; the target
 // interop runs them all. Programs come from the system and lie on PATH. Python libraries
-// come from one list of pinned versions, requirements.txt beside this file, and live in a
-// virtual environment below out/ that all packages share. See Python.
+// come from a list of pinned versions, requirements.txt beside this file, and live in a
+// virtual environment below out/ that all packages share; older versions have lists and
+// environments of their own. See PythonWith.
 //
 // Only tests import this package. It does not use testify, whose assertions on HTTP would
 // bring the network into this floor.

@@ -54,18 +54,20 @@ func TestRoot(t *testing.T) {
 	require.Equal(t, root, interoptest.Root(t))
 }
 
-// TestInteropPython: the environment holds what the list says and is made once, and a
+// TestInteropPython: every environment holds what its list says and is made once, and a
 // script sees nothing of the user's.
 func TestInteropPython(t *testing.T) {
 	t.Setenv("HF_TOKEN", "secret")
-	python := interoptest.Python(t)
-	require.Equal(t, python, interoptest.Python(t))
-	list, err := os.ReadFile("requirements.txt")
-	require.NoError(t, err)
-	frozen := strings.ToLower(strings.ReplaceAll(interoptest.Run(t, python, "-m", "pip", "freeze"), "-", "_"))
-	for line := range strings.Lines(string(list)) {
-		if want := strings.TrimSpace(line); want != "" && !strings.HasPrefix(want, "#") {
-			require.Contains(t, frozen, strings.ToLower(strings.ReplaceAll(want, "-", "_"))+"\n")
+	for _, name := range []string{interoptest.Requirements, interoptest.OlderHub0, interoptest.OlderHub1} {
+		python := interoptest.PythonWith(t, name)
+		require.Equal(t, python, interoptest.PythonWith(t, name))
+		list, err := os.ReadFile(name)
+		require.NoError(t, err)
+		frozen := strings.ToLower(strings.ReplaceAll(interoptest.Run(t, python, "-m", "pip", "freeze"), "-", "_"))
+		for line := range strings.Lines(string(list)) {
+			if want := strings.TrimSpace(line); want != "" && !strings.HasPrefix(want, "#") {
+				require.Contains(t, frozen, strings.ToLower(strings.ReplaceAll(want, "-", "_"))+"\n")
+			}
 		}
 	}
 	code := "import os, sys; print(sys.argv[1], os.environ.get('HF_TOKEN'), os.environ['X'], os.environ['HOME'] != sys.argv[2])"

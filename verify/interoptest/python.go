@@ -2,7 +2,7 @@ package interoptest
 
 import (
 	"crypto/sha256"
-	_ "embed"
+	"embed"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,15 +12,25 @@ import (
 	"time"
 )
 
-// requirements pins every Python package that any test uses, and all that those need.
-//
-//go:embed requirements.txt
-var requirements string
+// Lists of Python packages, each pinned with all that it needs. Requirements is the one
+// for all tests; the others hold what cannot live beside it.
+const (
+	Requirements = "requirements.txt"
+	// OlderHub0 and OlderHub1 hold the Hub's own client of older majors.
+	OlderHub0 = "huggingface_hub-0.txt"
+	OlderHub1 = "huggingface_hub-1.txt"
+)
+
+//go:embed *.txt
+var lists embed.FS
 
 // abandoned is the age of an unfinished environment that nobody is making any more.
 const abandoned = time.Hour
 
-// Python returns the interpreter of the virtual environment out/interop/venv-KEY, which
+// Python is PythonWith for the list Requirements.
+func Python(t testing.TB) string { return PythonWith(t, Requirements) }
+
+// PythonWith returns the interpreter of the virtual environment out/interop/venv-KEY, which
 // holds exactly the packages of the list. It is made when it is not there, which takes
 // seconds to a minute and the package index that pip is configured for; KEY names list and
 // interpreter, so that a change of either makes a new one. Python3 must be on PATH, with
@@ -28,25 +38,29 @@ const abandoned = time.Hour
 //
 // An environment gets its name by a rename when it is whole. Two processes may make the
 // same one at once: then one of the two is thrown away.
-func Python(t testing.TB) string {
+func PythonWith(t testing.TB, list string) string {
 	t.Helper()
 	Require(t, "python3")
+	requirements, err := lists.ReadFile(list)
+	if err != nil {
+		t.Fatalf("reading list of Python packages: %v", err)
+	}
 	dir := filepath.Join(Root(t), "out", "interop")
 	version := Run(t, "python3", "-c", "import sys; print(sys.executable, sys.version)")
-	key := fmt.Sprintf("%.6x", sha256.Sum256([]byte(version+requirements)))
+	key := fmt.Sprintf("%.6x", sha256.Sum256([]byte(version+string(requirements))))
 	venv := filepath.Join(dir, "venv-"+key)
 	python := filepath.Join(venv, "bin", "python")
 	if _, err := os.Stat(python); err == nil {
 		return python
 	}
-	if err := makeVenv(t, dir, venv); err != nil {
+	if err := makeVenv(t, dir, venv, requirements); err != nil {
 		t.Fatalf("making the Python environment %s: %v", venv, err)
 	}
 	return python
 }
 
 // makeVenv makes the environment under another name and renames it.
-func makeVenv(t testing.TB, dir, venv string) error {
+func makeVenv(t testing.TB, dir, venv string, requirements []byte) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -57,7 +71,7 @@ func makeVenv(t testing.TB, dir, venv string) error {
 	}
 	defer os.RemoveAll(tmp)
 	list, unfinished := filepath.Join(tmp, "requirements.txt"), filepath.Join(tmp, "venv")
-	if err := os.WriteFile(list, []byte(requirements), 0o644); err != nil {
+	if err := os.WriteFile(list, requirements, 0o644); err != nil {
 		return err
 	}
 	Run(t, "python3", "-m", "venv", unfinished)
@@ -86,7 +100,13 @@ func sweep(dir string) {
 // Variables of the form NAME=value are added to its environment.
 func Script(t testing.TB, code string, args []string, env ...string) *exec.Cmd {
 	t.Helper()
-	c := exec.CommandContext(t.Context(), Python(t), append([]string{"-c", code}, args...)...)
+	return ScriptWith(t, Requirements, code, args, env...)
+}
+
+// ScriptWith is Script in the environment of a list.
+func ScriptWith(t testing.TB, list, code string, args []string, env ...string) *exec.Cmd {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), PythonWith(t, list), append([]string{"-c", code}, args...)...)
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "HF_") && !strings.HasPrefix(v, "HOME=") && !strings.HasPrefix(v, "PYTHON") {
 			c.Env = append(c.Env, v)

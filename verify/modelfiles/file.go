@@ -10,6 +10,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/verify"
 	"github.com/plimsoll-oci/plimsoll/verify/safetensors"
 	"github.com/plimsoll-oci/plimsoll/verify/svdq"
+	"github.com/plimsoll-oci/plimsoll/verify/svdq/values"
 )
 
 // weights is the extension of containers.
@@ -51,12 +52,13 @@ func (v *verifier) content(ctx context.Context, i int, c *Content) {
 	if c.Around != nil {
 		found = append(found, c.Around()...)
 	}
-	if err == nil {
-		v.structure(i, k)
-	}
 	r.Findings = append(r.Findings, found...)
 	if err != nil {
 		r.unreadable(err)
+		return
+	}
+	if h := v.structure(i, k); h != nil && v.Deep {
+		v.values(ctx, r, h, c.Section)
 	}
 }
 
@@ -88,8 +90,9 @@ func (v *verifier) read(ctx context.Context, r *FileReport, c *Content, file man
 	return found, err
 }
 
-// structure judges the header of a container, and what it says about a checkpoint.
-func (v *verifier) structure(i int, k *keeper) {
+// structure judges the header of a container, and what it says about a checkpoint. It
+// returns the header, nil where there is none.
+func (v *verifier) structure(i int, k *keeper) *safetensors.Header {
 	file, r := v.config.Files[i], &v.report.Files[i]
 	claim, isCheckpoint := v.claims[file.Path]
 	v.kept[i] = k
@@ -97,18 +100,35 @@ func (v *verifier) structure(i int, k *keeper) {
 		if isCheckpoint {
 			r.wrong(svdq.CodeUnknown, "checkpoint %s is no %s file", claim.Name, weights)
 		}
-		return
+		return nil
 	}
 	h, err := safetensors.Read(k, k.Size())
 	if err != nil {
 		r.wrong("container", "%v", err)
 		r.Findings.Hint("%s", fault.HintOf(err))
-		return
+		return nil
 	}
 	if isCheckpoint {
 		r.checkpoint(h, claim)
 		v.configs[i] = []byte(h.Metadata["config"])
 	}
+	return h
+}
+
+// values judges the numbers in a container. They are read where they lie, several tensors
+// at a time, after the sums: a stream cannot be judged so.
+func (v *verifier) values(ctx context.Context, r *FileReport, h *safetensors.Header, section verify.Section) {
+	if section == nil {
+		r.Findings.Add(verify.Warning, "values", r.Path, "its values were not judged: it comes as a stream here")
+		return
+	}
+	stats, found, err := values.Check(ctx, h, section, values.Options{Workers: 1})
+	if err != nil {
+		r.unreadable(err)
+		return
+	}
+	r.Values = &stats
+	r.addTensorFindings(found)
 }
 
 // checkpoint compares what the tensors are with what description and file name claim.

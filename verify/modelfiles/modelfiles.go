@@ -67,6 +67,9 @@ type Options struct {
 	// Progress, if not nil, is told of bytes as they are done with, Total in all where
 	// nothing is wrong. It is called from several goroutines at a time.
 	Progress func(n int64)
+	// Deep judges the values of every container too, which reads it once more; see package
+	// values.
+	Deep bool
 	// Hints are the ways out that belong to the place, by the code of a finding. They
 	// replace the finding's own.
 	Hints map[string]string

@@ -64,17 +64,17 @@ func TestDamage(t *testing.T) {
 		spoil func(data []byte) []byte
 		codes []string
 	}{
-		"header length":     {plain, flip(7), []string{"container", "sha256"}},
-		"header's JSON":     {plain, flip(8), []string{"container", "sha256"}},
+		"header length":     {plain, flip(7), []string{"sha256", "container"}},
+		"header's JSON":     {plain, flip(8), []string{"sha256", "container"}},
 		"first tensor":      {plain, flip(8 + header), []string{"sha256"}},
 		"last byte":         {plain, flip(-1), []string{"sha256"}},
 		"document":          {index, flip(3), []string{"sha256"}},
 		"one byte short":    {plain, cut(-1), []string{"size"}},
-		"cut in header":     {plain, cut(8 + header/2), []string{"container", "size"}},
-		"cut in length":     {plain, cut(5), []string{"container", "size"}},
-		"empty":             {plain, cut(0), []string{"container", "size"}},
+		"cut in header":     {plain, cut(8 + header/2), []string{"size", "container"}},
+		"cut in length":     {plain, cut(5), []string{"size", "container"}},
+		"empty":             {plain, cut(0), []string{"size", "container"}},
 		"one byte too long": {plain, func(data []byte) []byte { return append(data, 0) }, []string{"size"}},
-		"base weights":      {vae, flip(9), []string{"container", "sha256"}},
+		"base weights":      {vae, flip(9), []string{"sha256", "container"}},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

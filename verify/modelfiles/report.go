@@ -6,6 +6,7 @@ import (
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/verify"
+	"github.com/plimsoll-oci/plimsoll/verify/svdq/values"
 )
 
 // CodeUnreadable is the code of a finding about a file that could not be read to its end:
@@ -41,6 +42,8 @@ type FileReport struct {
 	// Checkpoint is what the tensors say; nil for a file that is no checkpoint or whose
 	// tensors could not be read.
 	Checkpoint *CheckpointReport `json:"checkpoint,omitempty"`
+	// Values describes the container's numbers; nil where nobody asked.
+	Values *values.Stats `json:"values,omitempty"`
 	// Findings are what is wrong, and warnings about tensors. Their objects are Path or,
 	// where one piece is to blame, the piece's name.
 	Findings verify.Findings `json:"findings"`

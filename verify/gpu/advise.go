@@ -1,0 +1,151 @@
+package gpu
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/plimsoll-oci/plimsoll/verify/svdq"
+)
+
+// Verdict is the answer for one checkpoint on one GPU.
+type Verdict string
+
+// The verdicts.
+const (
+	// Planned: the design has a route and the memory is enough for a mode of it, or is not
+	// known.
+	Planned Verdict = "planned"
+	// TooSmall: there is a route, but the GPU has less memory than its least mode needs.
+	TooSmall Verdict = "too-small"
+	// OtherRuntime: the file fits the GPU, but only another runtime is for the pair.
+	OtherRuntime Verdict = "other-runtime"
+	// WrongPrecision: the file does not fit the GPU, its twin of the other precision does.
+	WrongPrecision Verdict = "wrong-precision"
+	// Unknown: nothing is known about the GPU.
+	Unknown Verdict = "unknown"
+)
+
+// Advice is a verdict with its reasons.
+type Advice struct {
+	Verdict Verdict `json:"verdict"`
+	// Route is how the checkpoint would run; nil where no route is known.
+	Route *Route `json:"route,omitempty"`
+	// Mode is the roomiest mode that fits, and Bytes what it takes; "" and 0 where none
+	// fits, where memory is not known, or without a planned route.
+	Mode  Mode  `json:"mode,omitempty"`
+	Bytes int64 `json:"bytes,omitempty"`
+	// Message is a sentence with both sides.
+	Message string `json:"message"`
+	// Hint is the way out, "" where there is none.
+	Hint string `json:"hint,omitempty"`
+}
+
+// Advise says whether a GPU is one for the checkpoint. memory is the GPU's, in bytes, as
+// the driver gives its total; below 1 it is not known. What it answers is about the format
+// and the design, see Status: nothing of it was measured.
+func (c Checkpoint) Advise(gpu Capability, memory int64) Advice {
+	r, ok := Find(c.Precision, gpu)
+	switch {
+	case ok && r.Planned:
+		return c.place(r, memory)
+	case ok:
+		return Advice{
+			Verdict: OtherRuntime, Route: &r,
+			Message: fmt.Sprintf("%s rank %d fits %s, but not this project's plans: %s", title(c.Precision), c.Rank, gpu, r.Note),
+			Hint:    c.twinHint(gpu),
+		}
+	case known(gpu):
+		return Advice{
+			Verdict: WrongPrecision,
+			Message: fmt.Sprintf("this file is %s (needs %s); your GPU is %s; the %s twin is %s",
+				title(c.Precision), list(c.Precision), gpu, title(other(c.Precision)), c.twin()),
+			Hint: c.twinHint(gpu),
+		}
+	}
+	return Advice{
+		Verdict: Unknown,
+		Message: fmt.Sprintf("nothing is known about %s: %s files are for %s", gpu, title(c.Precision), list(c.Precision)),
+	}
+}
+
+// place chooses the roomiest mode that fits.
+func (c Checkpoint) place(r Route, memory int64) Advice {
+	a := Advice{Verdict: Planned, Route: &r}
+	a.Message = fmt.Sprintf("%s rank %d on %s: %s, planned, unmeasured", title(c.Precision), c.Rank, r.Capability, r.Method)
+	if r.Note != "" {
+		a.Message += "; " + r.Note
+	}
+	if memory < 1 || len(c.Needs) == 0 {
+		return a
+	}
+	var least int64
+	for _, n := range c.Needs {
+		if n.Mode == Transformer || n.Mode == ResidentInt8 && r.Method != Int8 {
+			continue
+		}
+		if n.Bytes <= memory {
+			a.Mode, a.Bytes = n.Mode, n.Bytes
+			return a
+		}
+		least = n.Bytes
+	}
+	a.Verdict = TooSmall
+	a.Message = fmt.Sprintf("%s rank %d needs %s of memory at least (%s); your GPU has %s", title(c.Precision), c.Rank, size(least), Offload, size(memory))
+	return a
+}
+
+// twinHint names the twin where the project plans a route for it, or nunchaku has one.
+func (c Checkpoint) twinHint(gpu Capability) string {
+	if r, ok := Find(other(c.Precision), gpu); ok && (r.Planned || r.Nunchaku) {
+		return "take " + c.twin()
+	}
+	return ""
+}
+
+// twin names the file of the other precision: publishers write "int4" or "fp4" into names
+// that are equal otherwise.
+func (c Checkpoint) twin() string {
+	words := map[string]string{"int4": "fp4", "nvfp4": "int4", "fp4": "int4"}
+	for _, word := range []string{"nvfp4", "fp4", "int4"} {
+		if before, after, ok := strings.Cut(c.File, word); ok && precisionOf(word) == c.Precision {
+			return before + words[word] + after
+		}
+	}
+	return fmt.Sprintf("a file of the same model and rank %d in %s", c.Rank, title(other(c.Precision)))
+}
+
+func precisionOf(word string) string {
+	if word == "int4" {
+		return svdq.Int4
+	}
+	return svdq.NVFP4
+}
+
+func other(precision string) string {
+	if precision == svdq.Int4 {
+		return svdq.NVFP4
+	}
+	return svdq.Int4
+}
+
+// title is a precision as people write it.
+func title(precision string) string { return strings.ToUpper(precision) }
+
+// list joins the capabilities that have a route: "sm_120 or sm_121".
+func list(precision string) string {
+	var names []string
+	for _, r := range Routes(precision) {
+		names = append(names, r.Capability.String())
+	}
+	if len(names) == 0 {
+		return "no GPU"
+	}
+	last := len(names) - 1
+	if last == 0 {
+		return names[0]
+	}
+	return strings.Join(names[:last], ", ") + " or " + names[last]
+}
+
+// size is "12.65 GB", in units of 10^9 bytes.
+func size(n int64) string { return fmt.Sprintf("%.2f GB", float64(n)/1e9) }

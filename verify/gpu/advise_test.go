@@ -1,0 +1,132 @@
+package gpu_test
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/plimsoll-oci/plimsoll/verify/gpu"
+	"github.com/plimsoll-oci/plimsoll/verify/svdq"
+)
+
+func capability(t testing.TB, name string) gpu.Capability {
+	t.Helper()
+	c, err := gpu.ParseCapability(name)
+	require.NoError(t, err)
+	return c
+}
+
+func TestCapabilities(t *testing.T) {
+	for name, want := range map[string]gpu.Capability{"sm_75": {Major: 7, Minor: 5}, "sm_90": {Major: 9}, "sm_121": {Major: 12, Minor: 1}} {
+		c := capability(t, name)
+		require.Equal(t, want, c)
+		require.Equal(t, name, c.String())
+		text, err := json.Marshal(c)
+		require.NoError(t, err)
+		require.Equal(t, `"`+name+`"`, string(text))
+	}
+	for _, name := range []string{"", "sm_", "sm_9", "sm_9a", "89", "sm_-80", "sm_08", "sm_99999"} {
+		_, err := gpu.ParseCapability(name)
+		require.ErrorContains(t, err, "is not of the form sm_89", name)
+	}
+}
+
+// TestRoutes holds the table against the facts that it must state.
+func TestRoutes(t *testing.T) {
+	names := func(precision string, which func(gpu.Route) bool) (out []string) {
+		for _, r := range gpu.Routes(precision) {
+			if which(r) {
+				out = append(out, r.Capability.String())
+			}
+		}
+		return out
+	}
+	planned := func(r gpu.Route) bool { return r.Planned }
+	nunchaku := func(r gpu.Route) bool { return r.Nunchaku }
+	require.Equal(t, []string{"sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_103", "sm_120", "sm_121"}, names(svdq.Int4, planned))
+	require.Equal(t, []string{"sm_75", "sm_80", "sm_86", "sm_89"}, names(svdq.Int4, nunchaku))
+	require.Equal(t, []string{"sm_80", "sm_86", "sm_89"}, names(svdq.Int4, func(r gpu.Route) bool { return r.Method == gpu.Native }))
+	require.Empty(t, names(svdq.NVFP4, planned))
+	require.Equal(t, []string{"sm_120", "sm_121"}, names(svdq.NVFP4, nunchaku))
+	require.Empty(t, gpu.Routes("fp8"))
+	for _, precision := range []string{svdq.Int4, svdq.NVFP4} {
+		for _, r := range gpu.Routes(precision) {
+			require.False(t, r.Measured, "nothing runs yet, so nothing was measured")
+			found, ok := gpu.Find(precision, r.Capability)
+			require.True(t, ok)
+			require.Equal(t, r, found, "a pair is there once")
+		}
+	}
+}
+
+// TestAdvice: wrong choices are answered with both sides and the file to take.
+func TestAdvice(t *testing.T) {
+	c := gpu.Checkpoints(realModel(t, 128))
+	int4, nvfp4 := c[0], c[1]
+	gb := int64(1e9)
+	cases := map[string]struct {
+		checkpoint gpu.Checkpoint
+		gpu        string
+		memory     int64
+		verdict    gpu.Verdict
+		mode       gpu.Mode
+		message    string
+		hint       string
+	}{
+		"nvfp4 on Ada": {
+			nvfp4, "sm_89", 24 * gb, gpu.WrongPrecision, "",
+			"this file is NVFP4 (needs sm_120 or sm_121); your GPU is sm_89; the INT4 twin is svdq-int4_r128-qwen-image-edit.safetensors",
+			"take svdq-int4_r128-qwen-image-edit.safetensors",
+		},
+		"nvfp4 on Hopper": {nvfp4, "sm_90", 80 * gb, gpu.WrongPrecision, "", "your GPU is sm_90; the INT4 twin is svdq-int4_r128", "take svdq-int4"},
+		"nvfp4 on Blackwell": {
+			nvfp4, "sm_120", 32 * gb, gpu.OtherRuntime, "",
+			"NVFP4 rank 128 fits sm_120, but not this project's plans: with CUDA 12.8 or later", "take svdq-int4_r128-qwen-image-edit.safetensors",
+		},
+		"int4 on Blackwell": {int4, "sm_120", 32 * gb, gpu.Planned, gpu.Resident, "nunchaku takes NVFP4 files only on this GPU", ""},
+		"int4 on Hopper": {
+			int4, "sm_90", 80 * gb, gpu.Planned, gpu.ResidentInt8,
+			"INT4 rank 128 on sm_90: int8 and bf16 tensor cores, planned, unmeasured; nunchaku refuses this GPU, which has no tensor cores for 4-bit integers", "",
+		},
+		"int4 on a slice of Hopper": {int4, "sm_90", 33 * gb, gpu.Planned, gpu.Resident, "planned, unmeasured", ""},
+		"int4 on a 4090":            {int4, "sm_89", 25_757_220_864, gpu.Planned, gpu.Component, "INT4 rank 128 on sm_89: native 4-bit tensor cores, planned, unmeasured", ""},
+		"int4 on an A100":           {int4, "sm_80", 80 * gb, gpu.Planned, gpu.Resident, "native 4-bit", ""},
+		"int4 on 16 GB":             {int4, "sm_86", 16 * gb, gpu.Planned, gpu.Offload, "native 4-bit", ""},
+		"int4 on 2 GB":              {int4, "sm_86", 2 * gb, gpu.TooSmall, "", "INT4 rank 128 needs 2.", ""},
+		"memory not known":          {int4, "sm_86", 0, gpu.Planned, "", "planned, unmeasured", ""},
+		"int4 on Turing":            {int4, "sm_75", 11 * gb, gpu.OtherRuntime, "", "no bf16, and nunchaku fails there with this model family", ""},
+		"nvfp4 on Turing":           {nvfp4, "sm_75", 11 * gb, gpu.WrongPrecision, "", "your GPU is sm_75", "take svdq-int4"},
+		"Volta":                     {int4, "sm_70", 32 * gb, gpu.Unknown, "", "nothing is known about sm_70: INT4 files are for sm_75, sm_80,", ""},
+		"not listed":                {nvfp4, "sm_110", 32 * gb, gpu.Unknown, "", "nothing is known about sm_110: NVFP4 files are for sm_120 or sm_121", ""},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			a := tc.checkpoint.Advise(capability(t, tc.gpu), tc.memory)
+			require.Equal(t, tc.verdict, a.Verdict)
+			require.Equal(t, tc.mode, a.Mode)
+			require.Contains(t, a.Message, tc.message)
+			if tc.hint == "" {
+				require.Empty(t, a.Hint)
+			}
+			require.Contains(t, a.Hint, tc.hint)
+			n, _ := tc.checkpoint.Need(tc.mode)
+			require.Equal(t, n, a.Bytes)
+			require.LessOrEqual(t, a.Bytes, tc.memory)
+			require.Equal(t, tc.verdict == gpu.WrongPrecision || tc.verdict == gpu.Unknown, a.Route == nil)
+		})
+	}
+}
+
+// TestTwins: the twin's name follows from the publisher's, or is described.
+func TestTwins(t *testing.T) {
+	for file, want := range map[string]string{
+		"svdq-fp4_r32-qwen-image.safetensors":  "svdq-int4_r32-qwen-image.safetensors",
+		"Model-nvfp4.safetensors":              "Model-int4.safetensors",
+		"model.safetensors":                    "a file of the same model and rank 32 in INT4",
+		"svdq-int4_r32-qwen-image.safetensors": "a file of the same model and rank 32 in INT4",
+	} {
+		c := gpu.Checkpoint{File: file, Precision: svdq.NVFP4, Rank: 32}
+		require.Equal(t, "take "+want, c.Advise(capability(t, "sm_80"), 0).Hint, file)
+	}
+}

@@ -1,0 +1,137 @@
+// Package gpu says which GPUs can run a quantised checkpoint, by which route, and how much
+// of their memory it takes. Image labels, the runtime and reports read the same data here.
+//
+// Three things are kept apart, because users mix them up at the cost of a download:
+//
+//   - What the file format needs. A checkpoint is INT4 or NVFP4, and a compute capability
+//     has tensor cores for one, for the other or for neither. This is a fact about hardware.
+//   - What nunchaku, the public runtime of the format, accepts. It refuses all that has no
+//     4-bit tensor cores for the file's own precision.
+//   - What this project plans. Four-bit codes fit eight-bit ones exactly, so an INT4 file
+//     can run on int8 tensor cores where nunchaku refuses. A plan is marked as one: this
+//     release's runtime verifies a model and does not run it, so no route is measured, and
+//     none is claimed to run.
+//
+// Memory is computed from the bytes of the tensors aboard (manifests.TensorSums, taken from
+// the headers of verified files) and from what the pipeline keeps beside them for one
+// picture; the formulas are at their functions. They are estimates until they are measured.
+//
+// The package is pure: data and functions, no device is asked.
+package gpu
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/plimsoll-oci/plimsoll/verify/svdq"
+)
+
+// Status is what labels and listings say of every route, in one sentence.
+const Status = "planned, unmeasured: this release verifies the model and does not run it"
+
+// Capability is a CUDA compute capability.
+type Capability struct{ Major, Minor int }
+
+// String returns "sm_89".
+func (c Capability) String() string { return fmt.Sprintf("sm_%d%d", c.Major, c.Minor) }
+
+// MarshalText writes what String returns.
+func (c Capability) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
+
+// ParseCapability is the inverse of String. The last digit is the minor version.
+func ParseCapability(s string) (Capability, error) {
+	digits, ok := strings.CutPrefix(s, "sm_")
+	n, err := strconv.ParseUint(digits, 10, 16)
+	if !ok || err != nil || len(digits) < 2 || digits[0] == '0' {
+		return Capability{}, fmt.Errorf("reading compute capability: %q is not of the form sm_89", s)
+	}
+	return Capability{int(n / 10), int(n % 10)}, nil
+}
+
+func (c Capability) compare(o Capability) int {
+	return cmp.Or(cmp.Compare(c.Major, o.Major), cmp.Compare(c.Minor, o.Minor))
+}
+
+// Method is how the 4-bit linears are multiplied.
+type Method string
+
+// The methods.
+const (
+	// Native multiplies in the file's own precision: mma on s4, or on scaled e2m1.
+	Native Method = "native 4-bit tensor cores"
+	// Int8 widens INT4 codes to int8, exactly, and multiplies on int8 tensor cores, with
+	// bf16 for the rest.
+	Int8 Method = "int8 and bf16 tensor cores"
+	// Half is Native with fp16 in place of bf16, which the GPU lacks.
+	Half Method = "native 4-bit tensor cores, fp16 instead of bf16"
+)
+
+// Route is what is known about one precision on one compute capability.
+type Route struct {
+	Precision  string     `json:"precision"` // svdq.Int4 or svdq.NVFP4
+	Capability Capability `json:"capability"`
+	Method     Method     `json:"method"`
+	// Nunchaku says that the public runtime accepts the pair.
+	Nunchaku bool `json:"nunchaku"`
+	// Planned says that this project's design has the route; it is no claim that it runs.
+	Planned bool `json:"planned"`
+	// Measured says that this project measured the route.
+	Measured bool `json:"measured"`
+	// Note is what else a user should know, a clause, "" for nothing.
+	Note string `json:"note,omitempty"`
+}
+
+const refused = "nunchaku refuses this GPU, which has no tensor cores for 4-bit integers"
+
+// routes is the table. Native INT4 on sm_75, 80, 86 and 89 and NVFP4 on sm_120 and 121 are
+// what nunchaku's build and its hardware check accept (nunchaku 1.2: setup.py,
+// check_hardware_compatibility); NVFP4 kernels are gated at sm_120. On sm_90 and sm_120
+// mma on s4 is emulated, at a fortieth of s8 (measured on an H100), so the route there is
+// int8; datacenter Blackwell (sm_100, 103) has no s4 either. Generations that are not
+// listed are not known.
+var routes = []Route{
+	{
+		Precision: svdq.Int4, Capability: Capability{7, 5}, Method: Half, Nunchaku: true,
+		Note: "it has no bf16, and nunchaku fails there with this model family (nunchaku#910)",
+	},
+	{Precision: svdq.Int4, Capability: Capability{8, 0}, Method: Native, Nunchaku: true, Planned: true},
+	{Precision: svdq.Int4, Capability: Capability{8, 6}, Method: Native, Nunchaku: true, Planned: true},
+	{Precision: svdq.Int4, Capability: Capability{8, 9}, Method: Native, Nunchaku: true, Planned: true},
+	{Precision: svdq.Int4, Capability: Capability{9, 0}, Method: Int8, Planned: true, Note: refused},
+	{Precision: svdq.Int4, Capability: Capability{10, 0}, Method: Int8, Planned: true, Note: refused},
+	{Precision: svdq.Int4, Capability: Capability{10, 3}, Method: Int8, Planned: true, Note: refused},
+	{Precision: svdq.Int4, Capability: Capability{12, 0}, Method: Int8, Planned: true, Note: "nunchaku takes NVFP4 files only on this GPU"},
+	{Precision: svdq.Int4, Capability: Capability{12, 1}, Method: Int8, Planned: true, Note: "nunchaku takes NVFP4 files only on this GPU"},
+	{Precision: svdq.NVFP4, Capability: Capability{12, 0}, Method: Native, Nunchaku: true, Note: "with CUDA 12.8 or later; no NVFP4 route is planned here"},
+	{Precision: svdq.NVFP4, Capability: Capability{12, 1}, Method: Native, Nunchaku: true, Note: "with CUDA 13.0 or later; no NVFP4 route is planned here"},
+}
+
+// Routes lists what is known about a precision, by capability.
+func Routes(precision string) []Route {
+	var out []Route
+	for _, r := range routes {
+		if r.Precision == precision {
+			out = append(out, r)
+		}
+	}
+	slices.SortFunc(out, func(a, b Route) int { return a.Capability.compare(b.Capability) })
+	return out
+}
+
+// Find returns what is known about a precision on a capability; ok is false where nothing
+// can run it or nothing is known.
+func Find(precision string, c Capability) (r Route, ok bool) {
+	i := slices.IndexFunc(routes, func(r Route) bool { return r.Precision == precision && r.Capability == c })
+	if i < 0 {
+		return Route{}, false
+	}
+	return routes[i], true
+}
+
+// known reports whether the table says anything about a capability.
+func known(c Capability) bool {
+	return slices.ContainsFunc(routes, func(r Route) bool { return r.Capability == c })
+}
