@@ -14,6 +14,7 @@ import (
 	"github.com/magefile/mage/sh"
 	"golang.org/x/term"
 
+	"github.com/plimsoll-oci/plimsoll/fetch/progress"
 	"github.com/plimsoll-oci/plimsoll/image/bench"
 	"github.com/plimsoll-oci/plimsoll/image/demo"
 	"github.com/plimsoll-oci/plimsoll/image/flow"
@@ -21,17 +22,24 @@ import (
 
 // Init writes a manifest for a Hub repository, OWNER/NAME: every file kept or dropped by one rule.
 func Init(ctx context.Context, repo string, revision, out *string, json *bool) error {
-	r, err := flow.Init(ctx, flow.Options{Stderr: os.Stderr}, repo, text(revision), text(out))
+	r, err := flow.Init(ctx, flow.Options{Stderr: os.Stderr, Events: is(json)}, repo, text(revision), text(out))
 	if err != nil {
 		return flow.Top(err)
 	}
 	return flow.Top(flow.Show(os.Stdout, r, is(json)))
 }
 
-// Plan prints every upstream file with its verdict and the totals, before a byte is fetched.
-func Plan(ctx context.Context, model, variant *string, json *bool) error {
+// Plan prints every upstream file with its verdict and the totals; -target=REF: what each layer means there.
+func Plan(ctx context.Context, model, variant, target, mountFrom *string, json *bool) error {
 	return on(flags{model: model, variant: variant, json: json}, func(j *flow.Job) (flow.Result, error) {
-		return flow.Plan(ctx, j)
+		return flow.PlanFor(ctx, j, split(target), split(mountFrom))
+	})
+}
+
+// Doctor asks in seconds what would end a job later: lock, disk, and whether -target=REF[,REF] takes the image.
+func Doctor(ctx context.Context, target, model, variant *string, json *bool) error {
+	return on(flags{model: model, variant: variant, json: json}, func(j *flow.Job) (flow.Result, error) {
+		return flow.Doctor(ctx, j, split(target))
 	})
 }
 
@@ -49,10 +57,10 @@ func Fetch(ctx context.Context, model, variant *string, jobs *int, yes, json *bo
 	})
 }
 
-// Verify proves the model against the lock: -in=cache|dir:PATH|oci:PATH|docker://REF; -junit=PATH for CI.
-func Verify(ctx context.Context, in, model, variant, junit *string, force, json *bool) error {
+// Verify proves the model against the lock: in the cache, or -in=dir:PATH, oci:PATH, docker://REF.
+func Verify(ctx context.Context, in, model, variant, junit *string, deep, force, json *bool) error {
 	return on(flags{model: model, variant: variant, json: json}, func(j *flow.Job) (flow.Result, error) {
-		return flow.VerifyIn(ctx, j, flow.VerifyOptions{In: text(in), JUnit: text(junit), Force: is(force)})
+		return flow.VerifyIn(ctx, j, flow.VerifyOptions{In: text(in), JUnit: text(junit), Deep: is(deep), Force: is(force)})
 	})
 }
 
@@ -70,10 +78,17 @@ func Export(ctx context.Context, model, variant, to *string, json *bool) error {
 	})
 }
 
-// Publish sends the built image to -target=REF[,REF], each layer once and only where it is missing.
-func Publish(ctx context.Context, target, model, variant, digestFile *string, json *bool) error {
-	return on(flags{model: model, variant: variant, json: json}, func(j *flow.Job) (flow.Result, error) {
-		return flow.Publish(ctx, j, split(target), text(digestFile))
+// Publish sends the image, or the layout -from=DIR, to -target=REF[,REF]: what is missing, once; -tag=NEW moves a tag.
+func Publish(ctx context.Context, target, model, variant, from, tag, mountFrom, digestFile *string, dryRun, json *bool) error {
+	run := on
+	if model == nil && (from != nil || tag != nil) {
+		run = inCache // neither needs a model
+	}
+	return run(flags{model: model, variant: variant, json: json}, func(j *flow.Job) (flow.Result, error) {
+		return flow.PublishTo(ctx, j, flow.PublishOptions{
+			Targets: split(target), MountFrom: split(mountFrom), From: text(from), Tag: text(tag),
+			DigestFile: text(digestFile), DryRun: is(dryRun),
+		})
 	})
 }
 
@@ -87,8 +102,32 @@ func Report(ctx context.Context, model, variant *string, json *bool) error {
 // Demo takes the whole way on this machine: a loopback Hub, a small model, a registry and back.
 func Demo(ctx context.Context) error {
 	return flow.Top(demo.Run(ctx, demo.Options{
-		Root: ".", Out: out(), Stdout: os.Stdout, Stderr: os.Stderr, TTY: terminal(os.Stderr),
+		Root: ".", Out: out(), Stdout: os.Stdout, Stderr: os.Stderr, TTY: progress.Terminal(os.Stderr),
 	}))
+}
+
+// Cache looks after the Hugging Face cache.
+type Cache mg.Namespace
+
+// List says what lies in the Hugging Face cache: repositories, commits, bytes, what is unfinished.
+func (Cache) List(ctx context.Context, json *bool) error {
+	return inCache(flags{json: json}, func(j *flow.Job) (flow.Result, error) {
+		return flow.CacheList(ctx, j)
+	})
+}
+
+// Prune says what nothing needs, and removes it with -dryRun=false; -model=NAME: also what its lock does not pin.
+func (Cache) Prune(ctx context.Context, model, age *string, dryRun, json *bool) error {
+	return inCache(flags{model: model, json: json}, func(j *flow.Job) (flow.Result, error) {
+		return flow.CachePrune(ctx, j, flow.PruneOptions{Age: text(age), Remove: dryRun != nil && !*dryRun})
+	})
+}
+
+// Verify holds every file in the cache against its name, which is its sum; nothing is removed.
+func (Cache) Verify(ctx context.Context, jobs *int, json *bool) error {
+	return inCache(flags{jobs: jobs, json: json}, func(j *flow.Job) (flow.Result, error) {
+		return flow.CacheVerify(ctx, j)
+	})
 }
 
 // Bench measures plimsoll beside other programs, in ratios out of one run.
@@ -144,7 +183,7 @@ func CI() { mg.SerialDeps(Lint, Test, Interop) }
 const staticcheck = "honnef.co/go/tools/cmd/staticcheck@v0.8.2"
 
 // interopPackages are Debian packages that interop runs against.
-var interopPackages = []string{"docker-registry", "skopeo", "tar", "python3-venv"}
+var interopPackages = []string{"docker-registry", "skopeo", "tar", "python3-venv", "curl", "aria2", "openssl"}
 
 // inTurn runs commands until one fails.
 func inTurn(commands ...func(args ...string) error) error {
@@ -189,9 +228,18 @@ type flags struct {
 
 // on runs one verb on the chosen model and prints its result.
 func on(f flags, verb func(*flow.Job) (flow.Result, error)) error {
+	return flow.Top(flow.Do(f.options(), os.Stdout, is(f.json), verb))
+}
+
+// inCache runs one verb on the cache and prints its result.
+func inCache(f flags, verb func(*flow.Job) (flow.Result, error)) error {
+	return flow.Top(flow.DoInCache(f.options(), os.Stdout, is(f.json), verb))
+}
+
+func (f flags) options() flow.Options {
 	o := flow.Options{
 		Model: text(f.model), Variant: text(f.variant), Out: out(), Yes: is(f.yes),
-		Stderr: os.Stderr, TTY: terminal(os.Stderr),
+		Stderr: os.Stderr, TTY: progress.Terminal(os.Stderr), Events: is(f.json),
 	}
 	if f.jobs != nil {
 		o.Jobs = *f.jobs
@@ -199,7 +247,7 @@ func on(f flags, verb func(*flow.Job) (flow.Result, error)) error {
 	if terminal(os.Stdin) && terminal(os.Stderr) {
 		o.Stdin = os.Stdin
 	}
-	return flow.Top(flow.Do(o, os.Stdout, is(f.json), verb))
+	return o
 }
 
 // measuring are the options of a bench.

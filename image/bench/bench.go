@@ -171,7 +171,7 @@ func (s *session) tell(format string, args ...any) {
 // targets is plimsoll's own command: the compiled magefile with a target and its flags. Of
 // the environment, only what concerns Hub, cache and output is its own: dir holds hf and out.
 func (s *session) targets(dir, hub string, args ...string) command {
-	return command{program: s.Program, args: args, dir: s.Root, env: []string{
+	return command{program: s.Program, label: "mage", args: args, dir: s.Root, env: []string{
 		"HF_ENDPOINT=" + hub, "HF_HOME=" + filepath.Join(dir, "hf"), "PLIMSOLL_OUT=" + filepath.Join(dir, "out"),
 		"HF_HUB_CACHE=", "HUGGINGFACE_HUB_CACHE=", "HF_HUB_OFFLINE=", "HF_TOKEN=", "HF_TOKEN_PATH=", "CI=",
 	}}

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,12 +12,12 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 )
 
 const (
-	// sampling is how often a process is looked at.
+	// soon and sampling are the first and the last interval between looks at a process: a
+	// short one is seen all the same, a long one is left in peace.
+	soon     = time.Millisecond
 	sampling = 20 * time.Millisecond
 	// patience bounds the wait for output that a grandchild keeps open.
 	patience = 5 * time.Second
@@ -27,9 +28,11 @@ const (
 // command is one process.
 type command struct {
 	program string
-	args    []string
-	dir     string
-	env     []string // set on top of the environment of the bench
+	// label stands for the program in what people read; default: its name.
+	label string
+	args  []string
+	dir   string
+	env   []string // set on top of the environment of the bench
 	// until, if not nil, kills the process as soon as it returns true. It gets what is known
 	// while a process runs: the bytes.
 	until func(Usage) bool
@@ -37,7 +40,7 @@ type command struct {
 
 // String is the command for people: the program without its folder.
 func (c command) String() string {
-	return strings.Join(append([]string{filepath.Base(c.program)}, c.args...), " ")
+	return strings.Join(append([]string{cmp.Or(c.label, filepath.Base(c.program))}, c.args...), " ")
 }
 
 // script is stages one after the other, each of commands side by side.
@@ -91,7 +94,11 @@ func sideBySide(ctx context.Context, stage []command) (outcome, error) {
 		out.stdout[i] = p.stdout.String()
 		out.killed = out.killed || p.killed
 	}
-	return out, errors.Join(errs...)
+	err := errors.Join(errs...)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", ctx.Err(), err) // a killed process does not know why
+	}
+	return out, err
 }
 
 // process is a running command.
@@ -144,5 +151,5 @@ func (p *process) wait() (Usage, error) {
 func (p *process) failed(err error) error {
 	said := bytes.TrimSpace(append(p.stdout.Bytes(), p.stderr.Bytes()...))
 	said = said[max(0, len(said)-maxTail):]
-	return fault.Wrap(fault.Resource, "", fmt.Errorf("running %s: %w\n%s", p.command, err, said))
+	return fmt.Errorf("running %s: %w\n%s", p.command, err, said)
 }

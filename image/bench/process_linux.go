@@ -32,16 +32,14 @@ func killGroup(p *os.Process) error {
 func (p *process) watch() error {
 	done := make(chan error, 1)
 	go func() { done <- awaitExit(p.cmd.Process.Pid) }()
-	tick := time.NewTicker(sampling)
-	defer tick.Stop()
-	for {
+	for wait := soon; ; wait = min(2*wait, sampling) {
 		if err := p.look(); err != nil {
 			return errors.Join(err, <-done)
 		}
 		select {
 		case err := <-done:
 			return errors.Join(err, p.look())
-		case <-tick.C:
+		case <-time.After(wait):
 		}
 	}
 }

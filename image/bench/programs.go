@@ -13,7 +13,7 @@ type Program struct {
 	Name string `json:"name"`
 	// Path is where it was found, "" if it is missing.
 	Path string `json:"path,omitempty"`
-	// Version is the first line of what it says about itself.
+	// Version is how its own description of itself begins.
 	Version string `json:"version,omitempty"`
 	// Get is the command that installs it on Debian or with Go.
 	Get string `json:"get"`
@@ -30,6 +30,7 @@ var known = map[string]struct {
 	"skopeo":          {[]string{"--version"}, "apt-get install skopeo"},
 	"crane":           {[]string{"version"}, "go install github.com/google/go-containerregistry/cmd/crane@v0.22.1"},
 	"oras":            {[]string{"version"}, "go install oras.land/oras/cmd/oras@v1.3.6"},
+	"sync":            {[]string{"--version"}, "apt-get install coreutils"},
 	"docker-registry": {[]string{"--version"}, "apt-get install docker-registry"},
 	"registry":        {[]string{"--version"}, "go install github.com/distribution/distribution/v3/cmd/registry@v3.1.2"},
 }
@@ -56,7 +57,8 @@ func lookFor(ctx context.Context, name string) Program {
 		p.Path = path
 		said, _ := exec.CommandContext(ctx, path, known[name].version...).Output()
 		first, _, _ := strings.Cut(strings.TrimSpace(string(said)), "\n")
-		p.Version = strings.Join(strings.Fields(first), " ")
+		words := strings.Fields(first)
+		p.Version = strings.Join(words[:min(len(words), 5)], " ")
 		return p
 	}
 	return p

@@ -4,7 +4,7 @@ import "fmt"
 
 // judge enters the ratios of Publish.
 func (b *publishBench) judge() {
-	r, size := b.result, float64(b.model.bytes())
+	r, size := b.result, float64(b.size)
 	ours := entry{cold, oursPublish}
 	b.fastest(ours)
 	for _, c := range r.Cases {

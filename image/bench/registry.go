@@ -28,10 +28,13 @@ http: {addr: %q, secret: none}
 `
 
 // installedRegistry finds Debian's docker-registry, or the registry of distribution.
-func (s *session) installedRegistry() (registryProgram, error) {
-	program := s.result.program("docker-registry")
-	if program == "" {
-		program = s.result.program("registry")
+func (s *session) installedRegistry(ctx context.Context) (registryProgram, error) {
+	program := ""
+	for _, name := range []string{"docker-registry", "registry"} {
+		if program == "" {
+			s.find(ctx, name)
+			program = s.result.program(name)
+		}
 	}
 	if program == "" {
 		return nil, fault.Wrap(fault.Resource, "install one: "+known["docker-registry"].get, errors.New("benching publish: there is no registry to publish to"))

@@ -125,10 +125,10 @@ func (r *reader) step() error {
 	if err := r.finish(); err != nil {
 		return err
 	}
-	err := r.blob.Close()
+	r.blob.Close() // it was only read, to its end
 	r.blob = nil
-	if r.at++; err != nil || r.at == len(r.parts) {
-		return errors.Join(err, io.EOF)
+	if r.at++; r.at == len(r.parts) {
+		return io.EOF
 	}
 	return r.next()
 }

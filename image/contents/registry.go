@@ -74,10 +74,13 @@ func (o Options) client(ctx context.Context, repo name.Repository) (*http.Client
 		return nil, fault.Wrap(fault.Registry, "check the docker configuration and the credential helper that it names",
 			fmt.Errorf("finding credentials for %s: %w", repo.RegistryStr(), err))
 	}
-	t = transport.NewUserAgent(transport.NewRetry(t), "plimsoll")
+	t = transport.NewUserAgent(transport.NewRetry(t, transport.WithRetryStatusCodes(passing...)), "plimsoll")
 	t, err = transport.NewWithContext(ctx, repo.Registry, auth, t, []string{repo.Scope(transport.PullScope)})
 	return &http.Client{Transport: t, CheckRedirect: checkRedirect}, err
 }
+
+// passing are answers of a registry, or of what stands before it, that a second try mends.
+var passing = []int{http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
 
 // maxRedirects is how many hops a blob may take to its store.
 const maxRedirects = 10
@@ -174,14 +177,15 @@ func withoutURL(err error) error {
 
 // classify is an error about manifest or config.
 func classify(ref name.Reference, err error) error {
-	return mark(fmt.Errorf("reading %s: %w", ref, err), err)
+	return mark(fmt.Errorf("reading %s: %w", ref, withoutURL(err)), err)
 }
 
 // hints maps a registry's answer to the way out.
 var hints = map[int]string{
-	http.StatusUnauthorized: "log in with docker login, or set up a credential helper",
-	http.StatusForbidden:    "the credentials lack the right to pull from there",
-	http.StatusNotFound:     "check repository and tag: the registry does not have them",
+	http.StatusUnauthorized:    "log in with docker login, or set up a credential helper",
+	http.StatusForbidden:       "the credentials lack the right to pull from there",
+	http.StatusNotFound:        "check repository and tag: the registry does not have them",
+	http.StatusTooManyRequests: "wait, then run verify again",
 }
 
 // mark gives an error kind and hint: the registry's where it was its answer or the way to
@@ -197,7 +201,11 @@ func mark(err, cause error) error {
 	case errors.As(cause, &certificate):
 		return fault.Wrap(fault.Registry, "set SSL_CERT_FILE to a file with the certificate of the registry's authority", err)
 	case errors.As(cause, &answer):
-		return fault.Wrap(fault.Registry, hints[answer.StatusCode], err)
+		hint := hints[answer.StatusCode]
+		if answer.StatusCode >= 500 {
+			hint = "the registry failed: run verify again"
+		}
+		return fault.Wrap(fault.Registry, hint, err)
 	case errors.As(cause, &network), errors.As(cause, &address), isEnd(cause):
 		return fault.Wrap(fault.Registry, "is the registry's address right, and is it running?", err)
 	case errors.Is(cause, fs.ErrNotExist):

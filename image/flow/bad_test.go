@@ -14,6 +14,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/verify/modelset/modelsettest"
+	"github.com/plimsoll-oci/plimsoll/verify/safetensors"
 )
 
 // TestVerifyFindsDamage: every way of spoiling a cached file is found and named.
@@ -160,4 +161,48 @@ func TestLargeDownloadAsks(t *testing.T) {
 		require.Contains(t, w.stderr.String(), "Download 1.1 GB to")
 		require.Zero(t, w.hub.Sent("w.bin"))
 	}
+}
+
+// overlay is a content with some bytes replaced.
+type overlay struct {
+	hubtest.Content
+	at    int64
+	bytes []byte
+}
+
+func (o overlay) ReadAt(p []byte, off int64) (int, error) {
+	n, err := o.Content.ReadAt(p, off)
+	for i := range o.bytes {
+		if at := o.at + int64(i) - off; at >= 0 && at < int64(n) {
+			p[at] = o.bytes[i]
+		}
+	}
+	return n, err
+}
+
+// TestDeepFindsImpossibleValues: a checkpoint whose names, shapes and sums are right and
+// whose scales cannot be is found by -deep alone.
+func TestDeepFindsImpossibleValues(t *testing.T) {
+	const name = "svdq-int4_r128-qwen-image-edit.safetensors"
+	checkpoints, err := modelsettest.Checkpoints(modelsettest.Tiny())
+	require.NoError(t, err)
+	content := checkpoints[name].Content
+	header, err := safetensors.Read(content, content.Size())
+	require.NoError(t, err)
+	scales, ok := header.Tensor("transformer_blocks.0.attn.to_qkv.wscales")
+	require.True(t, ok)
+	files := served(checkpoints)
+	files[name] = hubtest.File{LFS: true, Content: overlay{Content: content, at: header.DataStart + scales.Begin, bytes: make([]byte, 64)}}
+	w := newWorld(t)
+	_, err = w.hub.Add(hubtest.Repo{Name: "nunchaku-ai/nunchaku-qwen-image-edit", Files: files})
+	require.NoError(t, err)
+	_, err = flow.Make(t.Context(), w.job())
+	require.NoError(t, err)
+	_, err = flow.VerifyIn(t.Context(), w.job(), flow.VerifyOptions{})
+	require.NoError(t, err)
+	r, err := flow.VerifyIn(t.Context(), w.job(), flow.VerifyOptions{Deep: true})
+	require.Equal(t, fault.Invalid, fault.KindOf(err), "%v", err)
+	require.Contains(t, r.Text(), "transformer_blocks.0.attn.to_qkv.wscales")
+	_, err = flow.VerifyIn(t.Context(), w.job(), flow.VerifyOptions{Deep: true, In: "docker://" + w.registry + "/demo:1"})
+	require.Equal(t, fault.Usage, fault.KindOf(err))
 }

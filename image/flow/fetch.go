@@ -4,13 +4,12 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"path"
 	"strings"
 
 	"github.com/dustin/go-humanize"
 
 	"github.com/plimsoll-oci/plimsoll/fetch"
-	"github.com/plimsoll-oci/plimsoll/fetch/hub"
-	"github.com/plimsoll-oci/plimsoll/fetch/progress"
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/verify/modelset"
@@ -44,8 +43,10 @@ type FetchedFile struct {
 }
 
 // Fetch brings the kept files of the variant into the cache, verified, and completes the
-// lock with what follows from the bytes: layer digests and unused parts. What is there
-// already is not downloaded again; what was cut off goes on where it was.
+// lock with what follows from the bytes: layer digests, unused parts and sums of tensors.
+// What is there already is not downloaded again; what was cut off goes on where it was.
+// Before the first byte it says on Stderr what it will take; that the disk has too little room is an error of
+// kind fault.Resource.
 func Fetch(ctx context.Context, j *Job) (*FetchResult, error) {
 	l, err := j.ensureLock(ctx)
 	if err != nil {
@@ -77,11 +78,7 @@ func (j *Job) confirm(ctx context.Context, files map[string][]fetch.File) error 
 	if j.Yes || j.Stdin == nil {
 		return nil
 	}
-	var all []fetch.File
-	for _, s := range j.Manifest.Sources {
-		all = append(all, files[s.Name]...)
-	}
-	need, err := fetch.Plan(ctx, all, fetch.Options{Cache: j.cache})
+	need, err := j.need(ctx, files)
 	if err != nil || need.Download <= askAbove {
 		return err
 	}
@@ -93,32 +90,6 @@ func (j *Job) confirm(ctx context.Context, files map[string][]fetch.File) error 
 	return fault.Wrap(fault.Usage, "answer y, or pass -yes=true", fmt.Errorf("fetching %s: not confirmed", j.Manifest.Name))
 }
 
-// fetchOptions are the options for sources with the same endpoints as s. No branch is
-// recorded in the cache: huggingface_hub takes a snapshot that it finds by a branch's name
-// for complete, and ours holds the kept files only.
-func (j *Job) fetchOptions(s manifests.Source) (fetch.Options, error) {
-	clients, err := j.clients(s)
-	if err != nil {
-		return fetch.Options{}, err
-	}
-	memo, err := j.openMemo()
-	if err != nil {
-		return fetch.Options{}, err
-	}
-	config, err := hub.FromEnv(j.Getenv)
-	if err != nil {
-		return fetch.Options{}, err
-	}
-	o := fetch.Options{
-		Cache: j.cache, Memo: memo, Jobs: j.Jobs, Offline: config.Offline,
-		Progress: progress.Files(j.Stderr, j.TTY),
-	}
-	for _, c := range clients {
-		o.Sources = append(o.Sources, c)
-	}
-	return o, nil
-}
-
 // complete writes what the bytes taught into the lock.
 func (j *Job) complete(l *manifests.Lock, s manifests.Selection, results map[string][]fetch.Result) error {
 	learned := map[string]bool{}
@@ -126,6 +97,9 @@ func (j *Job) complete(l *manifests.Lock, s manifests.Selection, results map[str
 	for _, d := range s.Kept() {
 		r := results[d.Source][at[d.Source]]
 		at[d.Source]++
+		if path.Ext(d.Path) == ".safetensors" && !l.TensorsKnown(d.Source, d.Path) {
+			learned[d.Source] = true // a lock of an older plimsoll
+		}
 		if r.Digests == nil {
 			continue
 		}
@@ -138,7 +112,7 @@ func (j *Job) complete(l *manifests.Lock, s manifests.Selection, results map[str
 		if !learned[source.Name] {
 			continue
 		}
-		if err := j.completeUnused(l, s, source); err != nil {
+		if err := j.completeFromHeaders(l, s, source); err != nil {
 			return err
 		}
 	}
@@ -148,8 +122,9 @@ func (j *Job) complete(l *manifests.Lock, s manifests.Selection, results map[str
 	return j.saveLock(l)
 }
 
-// completeUnused records which bytes of a source's kept files inference never reads.
-func (j *Job) completeUnused(l *manifests.Lock, s manifests.Selection, source manifests.Source) error {
+// completeFromHeaders records which bytes of a source's kept files inference never reads,
+// and the sums of their tensors.
+func (j *Job) completeFromHeaders(l *manifests.Lock, s manifests.Selection, source manifests.Source) error {
 	set, closer, err := j.openSet(l, s, source)
 	if err != nil {
 		return err
@@ -163,9 +138,14 @@ func (j *Job) completeUnused(l *manifests.Lock, s manifests.Selection, source ma
 	for _, u := range found {
 		byPath[u.Path] = append(byPath[u.Path], manifests.Unused{Part: u.Group, Bytes: u.Bytes, Reason: u.Reason})
 	}
-	for path := range set {
-		l.SetUnused(source.Name, path, byPath[path])
+	for file := range set {
+		l.SetUnused(source.Name, file, byPath[file])
 	}
+	sums, err := modelset.Sum(set)
+	if err != nil {
+		return err
+	}
+	l.SetTensors(source.Name, sums)
 	return nil
 }
 

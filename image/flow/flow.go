@@ -1,5 +1,6 @@
 // Package flow has one function for each verb of the toolchain: Plan, Lock, Fetch, Verify,
-// Build, Export, Publish, Report, Init. A verb takes a *Job, which says what is worked on
+// Build, Export, Publish, Report, Init; and for the cache alone CacheList, CachePrune and
+// CacheVerify. A verb takes a *Job, which says what is worked on
 // and where, and returns a result that prints itself as text and marshals as JSON.
 //
 //	manifest -> Plan -> Lock -> Fetch -> Verify -> Build -> Publish -> Report
@@ -27,6 +28,7 @@ import (
 
 	"github.com/plimsoll-oci/plimsoll/fetch/cache"
 	"github.com/plimsoll-oci/plimsoll/fetch/hub"
+	"github.com/plimsoll-oci/plimsoll/fetch/progress"
 	"github.com/plimsoll-oci/plimsoll/image"
 	"github.com/plimsoll-oci/plimsoll/image/base"
 	"github.com/plimsoll-oci/plimsoll/manifests"
@@ -70,6 +72,9 @@ type Options struct {
 	Stderr io.Writer
 	TTY    bool
 	Stdin  io.Reader
+	// Events makes everything on Stderr JSON Lines, for programs: see progress.Events. Then
+	// nothing is asked on Stdin.
+	Events bool
 	// Yes answers every question with yes.
 	Yes bool
 	// Open opens model files for building, export and publication; default: os.Open.
@@ -134,6 +139,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Stderr == nil {
 		o.Stderr = io.Discard
+	}
+	if o.Events {
+		o.Stderr, o.TTY, o.Stdin = progress.NewEvents(o.Stderr), false, nil
 	}
 	if o.Open == nil {
 		o.Open = func(path string) (image.File, error) { return os.Open(path) }

@@ -70,37 +70,43 @@ func (r *VerifyResult) junit() []byte {
 	return out.Bytes()
 }
 
-// add adds a case, which stays valid until the next one is added.
+// add adds a case, which stays valid until the next one is added. Readers take one failure
+// a case, so all that is wrong is in its text.
 func (s *junitSuite) add(class, name string, found verify.Findings) *junitCase {
 	s.Cases = append(s.Cases, junitCase{Class: class, Name: name})
 	c := &s.Cases[len(s.Cases)-1]
+	var first *verify.Finding
 	var wrong, other []string
-	for _, f := range found {
-		text := f.String()
-		if f.Hint != "" {
-			text += "\nhint: " + f.Hint
-		}
-		if f.Severity < verify.Error {
-			other = append(other, f.Severity.String()+": "+text)
-			continue
-		}
-		if wrong = append(wrong, text); len(wrong) > 1 {
-			continue
-		}
-		problem := &junitProblem{Message: f.String(), Type: f.Code}
-		if f.Code == modelfiles.CodeUnreadable {
-			c.Error = problem
-			s.Errors++
-		} else {
-			c.Failure = problem
-			s.Failures++
-		}
-	}
-	for _, p := range []*junitProblem{c.Error, c.Failure} {
-		if p != nil {
-			p.Text = strings.Join(wrong, "\n")
+	for i, f := range found {
+		switch {
+		case f.Severity < verify.Error:
+			other = append(other, f.Severity.String()+": "+junitText(f))
+		case first == nil:
+			first = &found[i]
+			fallthrough
+		default:
+			wrong = append(wrong, junitText(f))
 		}
 	}
 	c.Output = strings.Join(other, "\n")
+	if first == nil {
+		return c
+	}
+	problem := &junitProblem{Message: first.String(), Type: first.Code, Text: strings.Join(wrong, "\n")}
+	if first.Code == modelfiles.CodeUnreadable {
+		c.Error = problem
+		s.Errors++
+	} else {
+		c.Failure = problem
+		s.Failures++
+	}
 	return c
+}
+
+// junitText is a finding with its way out.
+func junitText(f verify.Finding) string {
+	if f.Hint == "" {
+		return f.String()
+	}
+	return f.String() + "\nhint: " + f.Hint
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/plimsoll-oci/plimsoll/fetch"
+	"github.com/plimsoll-oci/plimsoll/image/push"
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/manifests/pack"
@@ -25,6 +26,8 @@ type PlanResult struct {
 	// Files holds every upstream file in the order of layers.
 	Files []manifests.Decision `json:"files"`
 	Total PlanTotal            `json:"total"`
+	// Targets says for each target what publishing to it means, where that was asked.
+	Targets []push.TargetPlan `json:"targets,omitempty"`
 }
 
 // PlanTotal adds up a plan. All figures are bytes unless their name says otherwise.
@@ -138,9 +141,13 @@ func fetchFile(d manifests.Decision, l manifests.Listing) fetch.File {
 
 // blob returns where a file's bytes lie in the cache, whether they are there or not.
 func (j *Job) blob(repo string, f manifests.File) (string, error) {
-	etag := f.SHA256
+	return j.cache.Blob(repo, etag(f))
+}
+
+// etag names a file's blob in the cache, as the Hub does.
+func etag(f manifests.File) string {
 	if f.SHA1 != "" {
-		etag = f.SHA1
+		return f.SHA1
 	}
-	return j.cache.Blob(repo, etag)
+	return f.SHA256
 }

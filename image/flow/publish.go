@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,14 +14,44 @@ import (
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 )
 
+// PublishOptions say what is published where.
+type PublishOptions struct {
+	// Targets are references, REGISTRY/REPOSITORY:TAG.
+	Targets []string
+	// DigestFile, if not empty, receives the image's digest.
+	DigestFile string
+	// MountFrom lists repositories, REGISTRY/REPOSITORY, that may have the layers.
+	MountFrom []string
+	// From is the folder of an OCI layout to publish instead of the built image, such as
+	// an export that was carried over. Then the job needs no model, and nothing is fetched.
+	From string
+	// Tag makes this tag name what the targets name, and publishes nothing: a target may
+	// then be REGISTRY/REPOSITORY@DIGEST too.
+	Tag string
+	// DryRun asks the registries what they have, and sends nothing.
+	DryRun bool
+}
+
 // PublishResult lists what was published where.
 type PublishResult struct {
 	SchemaVersion int    `json:"schemaVersion"`
 	Model         string `json:"model"`
 	Variant       string `json:"variant"`
 	Digest        string `json:"digest"`
-	// Targets holds one result for each target that was written.
-	Targets []push.Result `json:"targets"`
+	// Targets holds one result for each target that was written, Failed those that were
+	// not.
+	Targets []push.Result  `json:"targets"`
+	Failed  []FailedTarget `json:"failed,omitempty"`
+	// Plans says what would be sent, for a dry run.
+	Plans []push.TargetPlan `json:"plans,omitempty"`
+}
+
+// FailedTarget is a target that was not written, and why.
+type FailedTarget struct {
+	Reference string `json:"reference"`
+	Error     string `json:"error"`
+	Kind      string `json:"kind"`
+	Hint      string `json:"hint,omitempty"`
 }
 
 // Export writes the built image as a full layout, every layer a blob: in place, or to dir.
@@ -32,7 +63,7 @@ func Export(ctx context.Context, j *Job, dir string) (*BuildResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	bar := j.layerBar("exporting "+j.label(), img)
+	bar := j.layerBar("exporting "+j.label(), img, 1)
 	err = img.Export(ctx, dir, bar.Add)
 	bar.Finish()
 	if err != nil {
@@ -41,43 +72,115 @@ func Export(ctx context.Context, j *Job, dir string) (*BuildResult, error) {
 	return j.built(img, dir, true)
 }
 
-// Publish sends the built image to every target: first to all that is checked without
-// sending a byte, then one after the other. digestFile, if not empty, receives the digest.
-// A failing target does not stop the others; its error is part of the result's.
+// Publish sends the built image to every target; see PublishTo.
 func Publish(ctx context.Context, j *Job, targets []string, digestFile string) (*PublishResult, error) {
-	parsed, err := parseTargets(targets)
+	return PublishTo(ctx, j, PublishOptions{Targets: targets, DigestFile: digestFile})
+}
+
+// PublishTo sends an image to every target. First all is checked that can be without
+// sending a byte; then registries are served at once and the files are read once for all of
+// them. Layers that a target lacks and whose files are not here are fetched. A failing
+// target does not stop the others: the result says what became of each, and comes with an
+// error.
+func PublishTo(ctx context.Context, j *Job, o PublishOptions) (*PublishResult, error) {
+	if o.Tag != "" {
+		return j.retag(ctx, o)
+	}
+	targets, err := parseTargets(o.Targets)
 	if err != nil {
 		return nil, err
 	}
-	img, err := j.open()
+	img, err := j.published(o.From)
 	if err != nil {
 		return nil, err
 	}
-	digest, err := img.Digest()
-	if err != nil {
-		return nil, err
-	}
-	for _, t := range parsed {
+	for _, t := range targets {
 		if err := t.Check(img); err != nil {
 			return nil, err
 		}
 	}
-	r := &PublishResult{SchemaVersion: SchemaVersion, Model: j.Manifest.Name, Variant: j.variant(), Digest: digest.String()}
-	if err := j.publishAll(ctx, img, parsed, r); err != nil {
-		return r, err
+	r, err := j.publishResult(img)
+	if err != nil {
+		return nil, err
 	}
-	if digestFile == "" {
+	if o.DryRun {
+		return r, j.dryRun(ctx, img, targets, o, r)
+	}
+	err = j.publishAll(ctx, img, targets, o, r)
+	if err == nil && o.DigestFile != "" {
+		if err = manifests.WriteFile(o.DigestFile, []byte(r.Digest+"\n")); err != nil {
+			err = fmt.Errorf("writing digest file: %w", err)
+		}
+	}
+	return r, err
+}
+
+// published is the image to publish: the built one, or that of a layout.
+func (j *Job) published(from string) (*image.Image, error) {
+	if from != "" {
+		return image.Open(from, nil)
+	}
+	return j.open()
+}
+
+// publishResult describes the image.
+func (j *Job) publishResult(img *image.Image) (*PublishResult, error) {
+	digest, err := img.Digest()
+	if err != nil {
+		return nil, err
+	}
+	r := &PublishResult{SchemaVersion: SchemaVersion, Digest: digest.String()}
+	if j.Manifest != nil {
+		r.Model, r.Variant = j.Manifest.Name, j.variant()
 		return r, nil
 	}
-	if err := manifests.WriteFile(digestFile, []byte(r.Digest+"\n")); err != nil {
-		return r, fmt.Errorf("writing digest file: %w", err)
+	m, err := img.Manifest()
+	if err == nil {
+		r.Model = m.Annotations["org.opencontainers.image.title"]
 	}
-	return r, nil
+	return r, err
+}
+
+// retag moves tags.
+func (j *Job) retag(ctx context.Context, o PublishOptions) (*PublishResult, error) {
+	if len(o.Targets) == 0 {
+		return nil, errNoTarget()
+	}
+	r := &PublishResult{SchemaVersion: SchemaVersion}
+	if j.Manifest != nil {
+		r.Model, r.Variant = j.Manifest.Name, j.variant()
+	}
+	var failed []error
+	for _, s := range o.Targets {
+		result, err := push.Retag(ctx, s, o.Tag, push.Options{UserAgent: userAgent})
+		failed = append(failed, r.take(s, result, err))
+		r.Digest = cmp.Or(result.Digest, r.Digest)
+	}
+	return r, errors.Join(failed...)
+}
+
+// take notes what became of a target, and returns its error.
+func (r *PublishResult) take(reference string, result push.Result, err error) error {
+	if err == nil {
+		r.Targets = append(r.Targets, result)
+		return nil
+	}
+	r.Failed = append(r.Failed, FailedTarget{
+		Reference: reference, Error: err.Error(), Kind: fault.KindOf(err).String(), Hint: fault.HintOf(err),
+	})
+	return err
+}
+
+// userAgent is how plimsoll calls itself.
+const userAgent = "plimsoll"
+
+func errNoTarget() error {
+	return fault.Wrap(fault.Usage, "pass -target=REGISTRY/REPOSITORY:TAG, several with commas", errors.New("publishing: no target is given"))
 }
 
 func parseTargets(targets []string) ([]push.Target, error) {
 	if len(targets) == 0 {
-		return nil, fault.Wrap(fault.Usage, "pass -target=REGISTRY/REPOSITORY:TAG, several with commas", errors.New("publishing: no target is given"))
+		return nil, errNoTarget()
 	}
 	var out []push.Target
 	for _, s := range targets {
@@ -90,42 +193,101 @@ func parseTargets(targets []string) ([]push.Target, error) {
 	return out, nil
 }
 
-// publishAll sends to each target and keeps going when one fails.
-func (j *Job) publishAll(ctx context.Context, img *image.Image, targets []push.Target, r *PublishResult) error {
+// dryRun asks what each target has.
+func (j *Job) dryRun(ctx context.Context, img *image.Image, targets []push.Target, o PublishOptions, r *PublishResult) error {
+	wanted, err := wantedLayers(img)
+	if err != nil {
+		return err
+	}
 	var failed []error
 	for _, t := range targets {
-		result, err := j.publishOne(ctx, img, t)
-		if errors.Is(err, image.ErrAbsent) {
-			j.note("note: %s lacks layers whose files are not in the cache: fetching them", t)
-			if _, err = Fetch(ctx, j); err == nil {
-				result, err = j.publishOne(ctx, img, t)
-			}
-		}
+		plan, err := push.Plan(ctx, wanted, t, push.Options{UserAgent: userAgent, MountFrom: o.MountFrom})
 		if err != nil {
-			failed = append(failed, err)
+			failed = append(failed, r.take(t.String(), push.Result{}, err))
 			continue
 		}
-		r.Targets = append(r.Targets, result)
+		r.Plans = append(r.Plans, plan)
 	}
 	return errors.Join(failed...)
 }
 
-// publishOne sends to one target.
-func (j *Job) publishOne(ctx context.Context, img *image.Image, t push.Target) (push.Result, error) {
-	bar := j.layerBar("publishing "+t.String(), img)
-	defer bar.Finish()
-	return push.Publish(ctx, img, t, push.Options{Progress: bar.Add, UserAgent: "plimsoll"})
+// publishAll sends to all targets. Those that lack layers whose files are not here come
+// again when they have been fetched.
+func (j *Job) publishAll(ctx context.Context, img *image.Image, targets []push.Target, o PublishOptions, r *PublishResult) error {
+	journal, err := j.uploads()
+	if err != nil {
+		return err
+	}
+	defer journal.Close()
+	var failed []error
+	var again []push.Target
+	for _, out := range j.send(ctx, img, targets, o, journal) {
+		if errors.Is(out.Err, image.ErrAbsent) && o.From == "" {
+			j.note("note: %s lacks layers whose files are not in the cache: fetching them", out.Target)
+			again = append(again, out.Target)
+			continue
+		}
+		failed = append(failed, r.take(out.Target.String(), out.Result, out.Err))
+	}
+	for _, out := range j.fetchAndSend(ctx, img, again, o, journal) {
+		failed = append(failed, r.take(out.Target.String(), out.Result, out.Err))
+	}
+	return errors.Join(failed...)
 }
 
-// layerBar is a progress bar over all layers of the image.
-func (j *Job) layerBar(label string, img *image.Image) *progress.Bar {
+// fetchAndSend fetches what is missing here, then sends.
+func (j *Job) fetchAndSend(ctx context.Context, img *image.Image, targets []push.Target, o PublishOptions, journal *push.Journal) (out []push.Outcome) {
+	if len(targets) == 0 {
+		return nil
+	}
+	_, err := Fetch(ctx, j)
+	if err == nil {
+		return j.send(ctx, img, targets, o, journal)
+	}
+	for _, t := range targets {
+		out = append(out, push.Outcome{Target: t, Err: err})
+	}
+	return out
+}
+
+// uploads opens the journal of uploads that are still open; nil where another process is
+// publishing.
+func (j *Job) uploads() (*push.Journal, error) {
+	journal, ok, err := push.OpenJournal(j.work("uploads.jsonl"))
+	if err != nil {
+		return nil, fault.Wrap(fault.Resource, "set HF_HOME or HF_HUB_CACHE to a folder that can be written", err)
+	}
+	if !ok {
+		j.note("note: another process is publishing: what this one sends cannot go on in a third")
+	}
+	return journal, nil
+}
+
+// send publishes under one progress bar.
+func (j *Job) send(ctx context.Context, img *image.Image, targets []push.Target, o PublishOptions, journal *push.Journal) []push.Outcome {
+	label := "publishing " + targets[0].String()
+	if len(targets) > 1 {
+		label = fmt.Sprintf("publishing to %d targets", len(targets))
+	}
+	bar := j.layerBar(label, img, len(targets))
+	defer bar.Finish()
+	return push.PublishAll(ctx, img, targets, func(push.Target) push.Options {
+		return push.Options{
+			Progress: bar.Add, Skipped: func(n int64) { bar.Grow(-n) },
+			UserAgent: userAgent, MountFrom: o.MountFrom, Journal: journal,
+		}
+	})
+}
+
+// layerBar is a progress bar over all layers of the image, so many times.
+func (j *Job) layerBar(label string, img *image.Image, times int) *progress.Bar {
 	total := int64(0)
 	if m, err := img.Manifest(); err == nil {
 		for _, d := range m.Layers {
 			total += d.Size
 		}
 	}
-	return progress.New(j.Stderr, j.TTY, label, total)
+	return progress.New(j.Stderr, j.TTY, label, total*int64(times))
 }
 
 // open reads the built layout, with model files out of the cache.

@@ -65,7 +65,11 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
-			s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+			blobs := filepath.Join(e.WorkDir, "registry")
+			if err := os.Mkdir(blobs, 0o755); err != nil {
+				return err
+			}
+			s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0)), registry.WithBlobHandler(registry.NewDiskBlobHandler(blobs))))
 			e.Defer(s.Close)
 			for k, v := range map[string]string{
 				"HUB": hub, "HF_ENDPOINT": hub, "HF_HOME": filepath.Join(e.WorkDir, "hf"), "PLIMSOLL_DEBIAN_MIRROR": mirror.URL(),
@@ -83,7 +87,7 @@ func TestScripts(t *testing.T) {
 			}
 			return copySource(e.WorkDir)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mage": runTarget, "code": checkCode},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"mage": runTarget, "code": checkCode, "link": link, "spoil": spoilModel},
 	})
 }
 
@@ -106,6 +110,35 @@ func checkCode(ts *testscript.TestScript, _ bool, args []string) {
 	if got := ts.Getenv("CODE"); got != args[0] {
 		ts.Fatalf("exit code is %s, want %s", got, args[0])
 	}
+}
+
+// link makes a symbolic link to the one file or folder that a pattern matches.
+func link(ts *testscript.TestScript, _ bool, args []string) {
+	found, err := filepath.Glob(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if len(found) != 1 {
+		ts.Fatalf("%s matches %v, want one", args[1], found)
+	}
+	ts.Check(os.MkdirAll(filepath.Dir(ts.MkAbs(args[0])), 0o755))
+	ts.Check(os.Symlink(found[0], ts.MkAbs(args[0])))
+}
+
+// spoilModel changes one byte, as a bad disk would, in the largest file that a pattern
+// matches, the image's program left aside.
+func spoilModel(ts *testscript.TestScript, _ bool, args []string) {
+	const program = 3 << 20 // it is larger than the small model's files
+	found, err := filepath.Glob(ts.MkAbs(args[0]))
+	ts.Check(err)
+	var path string
+	var most int64
+	for _, f := range found {
+		info, err := os.Stat(f)
+		ts.Check(err)
+		if info.Size() > most && info.Size() < program {
+			path, most = f, info.Size()
+		}
+	}
+	ts.Check(flip(path, most/2))
 }
 
 // compileMagefile compiles the targets once for all scripts.

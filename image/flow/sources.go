@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
-	"github.com/plimsoll-oci/plimsoll/fetch"
 	"github.com/plimsoll-oci/plimsoll/fetch/hub"
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
@@ -16,13 +14,18 @@ import (
 // public Hub) first if it is set or the source names none, then the source's own.
 //
 // The token belongs to HF_ENDPOINT's host; an endpoint out of a manifest never gets it.
+// Where there is another endpoint to turn to, a dead one is given up sooner.
 func (j *Job) clients(s manifests.Source) ([]*hub.Client, error) {
 	config, err := hub.FromEnv(j.Getenv)
 	if err != nil {
 		return nil, err
 	}
 	var out []*hub.Client
-	if len(s.Endpoints) == 0 || j.Getenv("HF_ENDPOINT") != "" {
+	first := len(s.Endpoints) == 0 || j.Getenv("HF_ENDPOINT") != ""
+	if len(s.Endpoints) > 1 || first && len(s.Endpoints) > 0 {
+		config.RetryTries = triesOfSeveral
+	}
+	if first {
 		c, err := j.client(config)
 		if err != nil {
 			return nil, err
@@ -40,6 +43,10 @@ func (j *Job) clients(s manifests.Source) ([]*hub.Client, error) {
 	}
 	return out, nil
 }
+
+// triesOfSeveral is how often a listing is asked for at an endpoint that is not the only
+// one: at the default waits that is 3 s for a dead one.
+const triesOfSeveral = 3
 
 // client returns the job's one client, and so its one pool of connections, of an endpoint.
 func (j *Job) client(config hub.Config) (*hub.Client, error) {
@@ -106,46 +113,4 @@ func (j *Job) listings(ctx context.Context, l *manifests.Lock) (map[string]manif
 		out[s.Name] = listing
 	}
 	return out, nil
-}
-
-// download fetches files, which must all carry a sum, from the endpoints of their sources.
-// Sources with the same endpoints share one pool of workers.
-func (j *Job) download(ctx context.Context, files map[string][]fetch.File) (map[string][]fetch.Result, error) {
-	out := map[string][]fetch.Result{}
-	for _, group := range j.groups() {
-		var all []fetch.File
-		for _, s := range group {
-			all = append(all, files[s.Name]...)
-		}
-		if len(all) == 0 {
-			continue
-		}
-		o, err := j.fetchOptions(group[0])
-		if err != nil {
-			return nil, err
-		}
-		results, err := fetch.Files(ctx, all, o)
-		if err != nil {
-			return nil, err
-		}
-		for _, s := range group {
-			n := len(files[s.Name])
-			out[s.Name], results = results[:n], results[n:]
-		}
-	}
-	return out, nil
-}
-
-// groups puts sources with equal endpoints together, in the manifest's order.
-func (j *Job) groups() [][]manifests.Source {
-	var out [][]manifests.Source
-	for _, s := range j.Manifest.Sources {
-		at := slices.IndexFunc(out, func(g []manifests.Source) bool { return slices.Equal(g[0].Endpoints, s.Endpoints) })
-		if at < 0 {
-			out = append(out, nil)
-			at = len(out) - 1
-		}
-		out[at] = append(out[at], s)
-	}
-	return out
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
+	"github.com/plimsoll-oci/plimsoll/image/push"
 	"github.com/plimsoll-oci/plimsoll/manifests"
 )
 
@@ -38,7 +39,7 @@ func (r *PlanResult) Text() string {
 		fmt.Sprintf("to download\t\t%s\t(%s are here)", size(t.Download), size(t.Cached)),
 		fmt.Sprintf("image\t%d model layers\t%s\t(base, runtime and configuration come on top)", t.Layers, size(t.Image)),
 		fmt.Sprintf("registry\t\t%s", size(t.Registry)),
-		fmt.Sprintf("node\t\t%s\t(blobs and their unpacked copy)", size(t.Node)))
+		fmt.Sprintf("node\t\t%s\t(blobs and their unpacked copy)", size(t.Node))) + targetPlans(r.Targets)
 }
 
 // rules lists the files, each source under its repository and each file under its rule.
@@ -131,13 +132,44 @@ func short(digest string) string {
 	return hex[:min(12, len(hex))]
 }
 
-// Text says what went where.
+// targetPlans lists what publishing means, layer by layer.
+func targetPlans(plans []push.TargetPlan) string {
+	var out strings.Builder
+	for _, p := range plans {
+		fmt.Fprintf(&out, "\n%s\n", p.Reference)
+		for _, l := range p.Layers {
+			from := ""
+			if l.From != "" {
+				from = " (from " + l.From + ")"
+			}
+			fmt.Fprintf(&out, "  %-9s %8s  %s%s\n", l.State, size(l.Size), l.Title, from)
+		}
+		fmt.Fprintf(&out, "%s present, %s mountable, %s to send, %s to fetch first\n",
+			size(p.Bytes[push.Present]), size(p.Bytes[push.Mountable]), size(p.Bytes[push.ToSend]), size(p.Bytes[push.ToFetch]))
+	}
+	return out.String()
+}
+
+// Text says what went where, and what did not.
 func (r *PublishResult) Text() string {
 	var rows []string
 	for _, t := range r.Targets {
-		rows = append(rows, fmt.Sprintf("%s\t%d of %d layers sent, %s of %s", t.Reference, t.Sent, t.Layers, size(t.SentBytes), size(t.Bytes)))
+		what := fmt.Sprintf("%d of %d layers sent, %s of %s", t.Sent, t.Layers, size(t.SentBytes), size(t.Bytes))
+		if t.Mounted > 0 {
+			what += fmt.Sprintf("; %d mounted", t.Mounted)
+		}
+		if t.Resumed > 0 {
+			what += fmt.Sprintf("; %d went on after a cut", t.Resumed)
+		}
+		if t.Layers == 0 {
+			what = "the tag was moved"
+		}
+		rows = append(rows, t.Reference+"\t"+what)
 	}
-	return table(rows...) + "digest " + r.Digest + "\n"
+	for _, f := range r.Failed {
+		rows = append(rows, f.Reference+"\tFAILED: "+f.Error)
+	}
+	return strings.TrimPrefix(targetPlans(r.Plans), "\n") + table(rows...) + "digest " + r.Digest + "\n"
 }
 
 // Text says where the manifest was written.

@@ -60,7 +60,21 @@ func (e *Exit) ExitStatus() int { return fault.KindOf(e.err).ExitCode() }
 // Do prepares a job, runs one verb on it and shows the result. A result that comes with an
 // error is shown too: it says what was done before.
 func Do(o Options, w io.Writer, asJSON bool, verb func(*Job) (Result, error)) error {
-	j, err := New(o)
+	return do(o, New, w, asJSON, verb)
+}
+
+// DoInCache is Do for the verbs that work on the cache: no model is needed, and none is the
+// default.
+func DoInCache(o Options, w io.Writer, asJSON bool, verb func(*Job) (Result, error)) error {
+	prepared := New
+	if o.Model == "" {
+		prepared = prepare
+	}
+	return do(o, prepared, w, asJSON, verb)
+}
+
+func do(o Options, prepared func(Options) (*Job, error), w io.Writer, asJSON bool, verb func(*Job) (Result, error)) error {
+	j, err := prepared(o)
 	if err != nil {
 		return err
 	}

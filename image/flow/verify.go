@@ -27,6 +27,8 @@ type VerifyOptions struct {
 	In string
 	// Force reads files whose sum the memo knows.
 	Force bool
+	// Deep judges the values of weights too, which a registry's stream does not allow.
+	Deep bool
 	// JUnit is the path of a report in JUnit's XML; "" writes none.
 	JUnit string
 }
@@ -56,7 +58,7 @@ type VerifyResult struct {
 // last read are taken from the memo unless force is set. Findings are no error of Verify;
 // VerifyResult.Err tells.
 func Verify(ctx context.Context, j *Job, force bool) (*VerifyResult, error) {
-	return j.verify(ctx, input{form: formCache}, force)
+	return j.verify(ctx, input{form: formCache}, VerifyOptions{Force: force})
 }
 
 // VerifyIn proves the model against the lock wherever it lies, and writes the report for
@@ -66,7 +68,11 @@ func VerifyIn(ctx context.Context, j *Job, o VerifyOptions) (*VerifyResult, erro
 	if err != nil {
 		return nil, err
 	}
-	r, err := j.verify(ctx, in, o.Force)
+	if o.Deep && in.form == formRegistry {
+		return nil, fault.Wrap(fault.Usage, "verify the cache or an exported layout with -deep=true", fmt.Errorf(
+			"verifying %s: values are read at any offset, which a registry's stream does not allow", in))
+	}
+	r, err := j.verify(ctx, in, o)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +95,7 @@ func (r *VerifyResult) Err() error {
 		}
 	}
 	if wrong > 0 {
-		err = errors.Join(err, fault.Wrap(fault.Invalid, layerHint(r), fmt.Errorf("%d of %d other layers are wrong", wrong, len(r.Layers))))
+		err = errors.Join(err, fault.Wrap(fault.Invalid, layerHint(r), fmt.Errorf("layers beside the model's: %d of %d wrong", wrong, len(r.Layers))))
 	}
 	if err == nil {
 		return nil
@@ -110,13 +116,13 @@ func layerHint(r *VerifyResult) string {
 }
 
 // verify checks the model in a place.
-func (j *Job) verify(ctx context.Context, in input, force bool) (*VerifyResult, error) {
+func (j *Job) verify(ctx context.Context, in input, options VerifyOptions) (*VerifyResult, error) {
 	m, err := j.subject()
 	if err != nil {
 		return nil, err
 	}
 	var memo *verify.Memo
-	if !force {
+	if !options.Force {
 		if memo, err = j.openMemo(); err != nil {
 			return nil, err
 		}
@@ -126,6 +132,15 @@ func (j *Job) verify(ctx context.Context, in input, force bool) (*VerifyResult, 
 		return nil, err
 	}
 	r := &VerifyResult{SchemaVersion: SchemaVersion, Model: j.Manifest.Name, Variant: m.selection.Variant, In: in.String()}
+	if err := j.verifyPlace(ctx, in, options, m, place, img, r); err != nil {
+		return nil, fmt.Errorf("verifying %s in %s: %w", r.Model, r.In, err)
+	}
+	r.finish()
+	return r, nil
+}
+
+// verifyPlace checks the files and, where img is not nil, the image around them.
+func (j *Job) verifyPlace(ctx context.Context, in input, options VerifyOptions, m *subject, place modelfiles.Place, img *contents.Files, r *VerifyResult) error {
 	total := modelfiles.Total(m.config)
 	if img != nil {
 		r.Image = img.Digest().String()
@@ -133,19 +148,16 @@ func (j *Job) verify(ctx context.Context, in input, force bool) (*VerifyResult, 
 	}
 	bar := progress.New(j.Stderr, j.TTY, "verifying "+j.label(), total)
 	defer bar.Finish()
-	o := modelfiles.Options{Jobs: j.verifyJobs(in), Progress: bar.Add, Hints: placeHints[in.form]}
+	o := modelfiles.Options{Jobs: j.verifyJobs(in), Progress: bar.Add, Hints: placeHints[in.form], Deep: options.Deep}
 	files, err := modelfiles.Verify(ctx, m.config, place, o)
 	if err != nil {
-		return nil, fmt.Errorf("verifying %s in %s: %w", r.Model, r.In, err)
+		return err
 	}
 	r.Report = *files
 	if img != nil {
-		if err := r.addLayers(ctx, img, m, in, bar.Add); err != nil {
-			return nil, fmt.Errorf("verifying %s in %s: %w", r.Model, r.In, err)
-		}
+		return r.addLayers(ctx, img, m, in, bar.Add)
 	}
-	r.finish()
-	return r, nil
+	return nil
 }
 
 func (j *Job) verifyJobs(in input) int {

@@ -1,28 +1,46 @@
 // Package push publishes an image to registries.
 //
-// The registry is asked for every blob first; only what it lacks is opened and sent, so an
-// image whose model layers a registry already has goes out without their bytes. Layers are
-// sent as they are read: nothing is spooled and memory does not grow with their size. The
-// registry checks every blob against its digest before it stores it, so a file that
-// changed on the way is refused there and never becomes part of an image.
+//	Publish     to one target          PublishAll   to several, reading once
+//	Plan        what would be sent     Probe        whether a target would take it
+//	Retag       no bytes: another tag for what is there
 //
-// The manifest is written last: a reference names a whole image or what it named before.
+// A registry is asked for every blob first. What it has is left alone, what another of its
+// repositories has is mounted from there, and only the rest is opened and sent: an image
+// whose model layers a registry already has goes out without their bytes. The manifest is
+// written last: a reference names a whole image or what it named before.
+//
+// A layer is a view of a file (io.ReaderAt), so any offset of it can be sent again. Nothing
+// is spooled, and memory does not grow with a layer's size. Its bytes are hashed as they
+// leave: a file that changed is noticed before the last byte has left, and the registry
+// checks the digest once more.
+//
+// How a blob is sent is a Strategy: chunk by chunk, with one streamed request, or with the
+// closing request. The table Registries knows the first to try; what a registry refuses, or
+// drops without a word, is tried with the next. After a cut the registry is asked what has
+// arrived, and the upload goes on there; a Journal lets a new process do the same. An
+// upload that has expired starts anew. Tries are counted without progress only.
+//
+// What a cut costs depends on the registry. One that answers for every byte that it has
+// loses nothing. Docker's distribution signs the offset into the address of an upload and
+// refuses the old address when part of a chunk has arrived: there a connection that breaks
+// inside a chunk costs the layer in flight, while one that ends between two chunks, as
+// after an interrupt, which lets the chunk end, costs nothing. Before distribution, a proxy
+// that buffers requests, as nginx does by default, hides half chunks from it.
+//
+// go-containerregistry does the rest: credentials, tokens and manifests.
 package push
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"sync/atomic"
+	"slices"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
-	"github.com/plimsoll-oci/plimsoll/image"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 )
 
@@ -38,8 +56,18 @@ type Options struct {
 	// Progress, which may be nil, is called from several goroutines with the number of
 	// layer bytes just read for sending.
 	Progress func(n int64)
+	// Skipped, which may be nil, is called likewise with the size of a layer that need not
+	// be sent.
+	Skipped func(n int64)
 	// UserAgent is sent with every request.
 	UserAgent string
+	// MountFrom lists repositories, REGISTRY/REPOSITORY, that may have the layers. Those of
+	// the target's registry are asked, the others are of no use.
+	MountFrom []string
+	// Journal, which may be nil, remembers open uploads for the next process.
+	Journal *Journal
+	// Pause is the pause after the first failure; later ones grow. 0: half a second.
+	Pause time.Duration
 }
 
 // Result says what one publication did.
@@ -48,9 +76,13 @@ type Result struct {
 	Reference string `json:"reference"`
 	// Digest is that of the image's manifest.
 	Digest string `json:"digest"`
-	// Layers counts the image's layers, Sent those that the registry lacked.
-	Layers int `json:"layers"`
-	Sent   int `json:"sentLayers"`
+	// Layers counts the image's layers; Sent those of which bytes were sent, Mounted those
+	// that came from another repository, Resumed those that went on after a cut, in this
+	// process or an earlier one. The registry had the others.
+	Layers  int `json:"layers"`
+	Sent    int `json:"sentLayers"`
+	Mounted int `json:"mountedLayers"`
+	Resumed int `json:"resumedLayers"`
 	// Bytes is the size of all layers, SentBytes what was read to be sent; tries that the
 	// registry broke off count too.
 	Bytes     int64 `json:"bytes"`
@@ -58,42 +90,67 @@ type Result struct {
 }
 
 // Publish writes the image to one reference and checks that the registry then names it by
-// the expected digest. Errors are of kind fault.Registry, or fault.Usage where bytes are
-// needed that are not here.
+// the expected digest. Errors are of kind fault.Registry; fault.Usage where bytes are
+// needed that are not here (they wrap image.ErrAbsent) or a limit forbids the image;
+// fault.Invalid where a file is not what its digest says.
 func Publish(ctx context.Context, img v1.Image, target Target, o Options) (Result, error) {
 	if err := target.Check(img); err != nil {
 		return Result{}, err
 	}
-	counted, err := count(img, o.Progress)
+	layers, err := layersOf(img)
 	if err != nil {
 		return Result{}, err
 	}
-	options := o.remote(ctx)
-	if err := remote.Write(target.ref, counted, options...); err != nil {
+	return publish(ctx, img, layers, target, o)
+}
+
+// publish sends layers and config, then the manifest.
+func publish(ctx context.Context, img v1.Image, layers []layer, target Target, o Options) (Result, error) {
+	p, err := newPublication(ctx, target, o)
+	if err != nil {
 		return Result{}, classify(target, "publishing", err)
 	}
-	digest, err := img.Digest()
+	config, err := configOf(img)
 	if err != nil {
 		return Result{}, err
 	}
-	head, err := remote.Head(target.ref, options...)
+	if err := p.sendAll(ctx, append(slices.Clone(layers), config)); err != nil {
+		return Result{}, classify(target, "publishing", err)
+	}
+	digest, err := p.seal(ctx, img)
 	if err != nil {
-		return Result{}, classify(target, "checking", err)
+		return Result{}, err
+	}
+	return p.result(layers, digest), nil
+}
+
+// seal writes the manifest and checks that it stands.
+func (p *publication) seal(ctx context.Context, img v1.Image) (digest v1.Hash, err error) {
+	if digest, err = img.Digest(); err != nil {
+		return digest, err
+	}
+	options := p.opts.remote(ctx)
+	pusher, err := remote.NewPusher(options...)
+	if err != nil {
+		return digest, err
+	}
+	if err := pusher.Put(ctx, p.target.ref, img); err != nil {
+		return digest, classify(p.target, "publishing the manifest to", err)
+	}
+	head, err := remote.Head(p.target.ref, options...)
+	if err != nil {
+		return digest, classify(p.target, "checking", err)
 	}
 	if head.Digest != digest {
-		return Result{}, fault.Wrap(fault.Registry, "somebody else may be writing the same tag", fmt.Errorf(
-			"checking %s: the registry has %s, %s was published", target.ref, head.Digest, digest))
+		return digest, fault.Wrap(fault.Registry, "somebody else may be writing the same tag", fmt.Errorf(
+			"checking %s: the registry has %s, %s was published", p.target.ref, head.Digest, digest))
 	}
-	return counted.result(target.ref, digest), nil
+	return digest, nil
 }
 
 // remote translates the options for ggcr.
 func (o Options) remote(ctx context.Context) []remote.Option {
-	keychain := o.Keychain
-	if keychain == nil {
-		keychain = authn.DefaultKeychain
-	}
-	out := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(credentials{keychain}), remote.WithJobs(jobs)}
+	out := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(credentials{o.keychain()}), remote.WithJobs(jobs)}
 	if o.Transport != nil {
 		out = append(out, remote.WithTransport(o.Transport))
 	}
@@ -117,79 +174,4 @@ func (c credentials) ResolveContext(ctx context.Context, target authn.Resource) 
 			"finding credentials for %s: %w", target.RegistryStr(), err))
 	}
 	return a, err
-}
-
-// counted is an image whose layers count what is read from them.
-type counted struct {
-	v1.Image
-	layers []*countedLayer
-}
-
-func count(img v1.Image, progress func(int64)) (*counted, error) {
-	layers, err := img.Layers()
-	if err != nil {
-		return nil, err
-	}
-	out := &counted{Image: img}
-	for _, l := range layers {
-		out.layers = append(out.layers, &countedLayer{Layer: l, progress: progress})
-	}
-	return out, nil
-}
-
-// Layers returns the counting layers.
-func (c *counted) Layers() ([]v1.Layer, error) {
-	out := make([]v1.Layer, len(c.layers))
-	for i, l := range c.layers {
-		out[i] = l
-	}
-	return out, nil
-}
-
-func (c *counted) result(ref name.Tag, digest v1.Hash) Result {
-	r := Result{Reference: ref.String(), Digest: digest.String(), Layers: len(c.layers)}
-	for _, l := range c.layers {
-		if size, err := l.Size(); err == nil {
-			r.Bytes += size
-		}
-		if l.opened.Load() {
-			r.Sent++
-		}
-		r.SentBytes += l.read.Load()
-	}
-	return r
-}
-
-type countedLayer struct {
-	v1.Layer
-	progress func(int64)
-	opened   atomic.Bool
-	read     atomic.Int64
-}
-
-// Compressed opens the layer for one upload.
-func (l *countedLayer) Compressed() (io.ReadCloser, error) {
-	r, err := l.Layer.Compressed()
-	if errors.Is(err, image.ErrAbsent) {
-		err = fault.Wrap(fault.Usage, "run the fetch target first: the registry does not have this layer yet", err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	l.opened.Store(true)
-	return &countedReader{ReadCloser: r, layer: l}, nil
-}
-
-type countedReader struct {
-	io.ReadCloser
-	layer *countedLayer
-}
-
-func (r *countedReader) Read(p []byte) (int, error) {
-	n, err := r.ReadCloser.Read(p)
-	r.layer.read.Add(int64(n))
-	if r.layer.progress != nil {
-		r.layer.progress(int64(n))
-	}
-	return n, err
 }

@@ -166,6 +166,8 @@ func (s sized) Manifest() (*v1.Manifest, error) {
 	return &v1.Manifest{Layers: []v1.Descriptor{{Size: s.size}}}, nil
 }
 
+func (sized) RawManifest() ([]byte, error) { return []byte("{}"), nil }
+
 func TestLimits(t *testing.T) {
 	cases := []struct {
 		ref  string

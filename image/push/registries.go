@@ -115,12 +115,21 @@ func (t Target) Check(img v1.Image) error {
 	return t.Registry().check(t, m, int64(len(raw)))
 }
 
+// CheckLayer is Check for one layer of a size in bytes.
+func (t Target) CheckLayer(title string, size int64) error {
+	r := t.Registry()
+	if r.Layer == 0 || size <= r.Layer {
+		return nil
+	}
+	return fault.Wrap(fault.Usage, fmt.Sprintf("set partSize in the manifest to %d or less and build again", r.partSize()), fmt.Errorf(
+		"publishing %s: layer %s has %d bytes, %s takes %d", t, title, size, r.Host, r.Layer))
+}
+
 // check compares an image with the limits.
 func (r Registry) check(t Target, m *v1.Manifest, size int64) error {
 	for _, d := range m.Layers {
-		if r.Layer > 0 && d.Size > r.Layer {
-			return fault.Wrap(fault.Usage, fmt.Sprintf("set partSize in the manifest to %d or less and build again", r.partSize()), fmt.Errorf(
-				"publishing %s: layer %s has %d bytes, %s takes %d", t, d.Annotations["org.opencontainers.image.title"], d.Size, r.Host, r.Layer))
+		if err := t.CheckLayer(d.Annotations["org.opencontainers.image.title"], d.Size); err != nil {
+			return err
 		}
 	}
 	const fewer = "set a larger partSize in the manifest, or drop files by its rules, and build again"

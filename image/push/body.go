@@ -1,0 +1,103 @@
+package push
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+)
+
+// errClosed is what a body gives that was closed: the transport reads on for a moment
+// after an answer that came early.
+var errClosed = errors.New("the request is over")
+
+// body is the bytes [at, end) of a blob on their way out, hashed as they leave. The last
+// byte of a blob does not leave when the sum is wrong.
+type body struct {
+	up     *upload
+	at     int64
+	end    int64
+	moved  func()
+	mu     sync.Mutex
+	closed bool
+	err    error // of the source
+}
+
+var _ io.ReadCloser = (*body)(nil)
+
+// Read reads, hashes and counts.
+func (b *body) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return 0, errClosed
+	}
+	if b.at >= b.end {
+		return 0, io.EOF
+	}
+	n, err := b.up.source.ReadAt(p[:min(int64(len(p)), b.end-b.at)], b.at)
+	if n == 0 {
+		if err == nil || errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		b.err = fmt.Errorf("reading at %d: %w", b.at, err)
+		return 0, b.err
+	}
+	if b.err = b.up.leave(p[:n], b.at); b.err != nil {
+		return 0, b.err
+	}
+	b.at += int64(n)
+	b.moved()
+	return n, nil
+}
+
+// Close ends the body: when it returns, nothing reads any more.
+func (b *body) Close() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.closed = true
+	return nil
+}
+
+// failed is the source's error, which a retry cannot heal.
+func (b *body) failed() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+// leave hashes and counts bytes that are about to leave, and holds back the last ones of a
+// blob that is not what its digest says.
+func (u *upload) leave(p []byte, at int64) error {
+	if at != u.sums.at {
+		return fmt.Errorf("hashing at %d: the hash is at %d", at, u.sums.at)
+	}
+	if err := u.sums.write(p); err != nil {
+		return err
+	}
+	u.read.Add(int64(len(p)))
+	if u.opts.Progress != nil {
+		u.opts.Progress(int64(len(p)))
+	}
+	if got := u.sums; got.at == u.size && got.hex() != u.digest.Hex {
+		return fault.Wrap(fault.Invalid, "the file changed: run verify -force=true, then fetch and build", fmt.Errorf(
+			"sending layer %s: the bytes have sha256 %s", u.digest, got.hex()))
+	}
+	return nil
+}
+
+// watchdog cancels a request that does not move.
+type watchdog struct {
+	timer *time.Timer
+	limit time.Duration
+}
+
+func newWatchdog(limit time.Duration, cancel func()) *watchdog {
+	return &watchdog{timer: time.AfterFunc(limit, cancel), limit: limit}
+}
+
+func (w *watchdog) moved() { w.timer.Reset(w.limit) }
+func (w *watchdog) stop()  { w.timer.Stop() }

@@ -1,0 +1,140 @@
+package push_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/plimsoll-oci/plimsoll/image/push"
+	"github.com/plimsoll-oci/plimsoll/image/push/registrytest"
+	"github.com/plimsoll-oci/plimsoll/verify/interoptest"
+)
+
+// killSize is that of the model file that is cut; the chunk is the default one.
+const (
+	killSize     = 300 << 20
+	defaultChunk = 32 << 20
+)
+
+// cutEnv holds the order for a process of this test binary: the target, the journal, and
+// the signal to send to itself at 60 %, if any.
+const cutEnv = "PLIMSOLL_PUSH_TEST_CUT"
+
+type cutOrder struct {
+	Target, Journal string
+	Signal          syscall.Signal
+}
+
+// TestInteropCutChild is such a process; it prints the result as JSON.
+func TestInteropCutChild(t *testing.T) {
+	var order cutOrder
+	if json.Unmarshal([]byte(os.Getenv(cutEnv)), &order) != nil {
+		t.Skip("only as a child")
+	}
+	ctx, stop := signal.NotifyContext(t.Context(), syscall.SIGINT)
+	defer stop()
+	var sent atomic.Int64
+	o := push.Options{Journal: openJournal(t, order.Journal), Progress: func(n int64) {
+		if order.Signal != 0 && sent.Add(n) > killSize*6/10 && sent.Load()-n <= killSize*6/10 {
+			_ = syscall.Kill(os.Getpid(), order.Signal)
+		}
+	}}
+	r, err := push.Publish(ctx, newNoise(killSize).image(t), target(t, order.Target), o)
+	if order.Signal == 0 {
+		require.NoError(t, err)
+		require.NoError(t, json.NewEncoder(os.Stdout).Encode(r))
+		return
+	}
+	require.ErrorIs(t, err, context.Canceled)
+}
+
+// publishIn runs the order in a process of its own and returns what it says.
+func publishIn(t *testing.T, o cutOrder) (out []byte, err error) {
+	t.Helper()
+	order, err := json.Marshal(o)
+	require.NoError(t, err)
+	c := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestInteropCutChild$", "-test.count=1")
+	c.Env = append(os.Environ(), cutEnv+"="+string(order))
+	return c.Output()
+}
+
+// resume runs an order to its end.
+func resume(t *testing.T, o cutOrder) (r push.Result) {
+	t.Helper()
+	o.Signal = 0
+	out, err := publishIn(t, o)
+	require.NoError(t, err, "%s", out)
+	require.NoError(t, json.NewDecoder(bytes.NewReader(out)).Decode(&r))
+	return r
+}
+
+// TestInteropInterrupted: a process that is interrupted at 60 % ends its chunk, and the
+// next process sends no more than the rest.
+func TestInteropInterrupted(t *testing.T) {
+	interoptest.Require(t, "docker-registry")
+	r := registrytest.Start(t, registrytest.Options{})
+	o := cutOrder{Target: r.Host + "/team/model:1", Journal: filepath.Join(t.TempDir(), "uploads.jsonl"), Signal: syscall.SIGINT}
+	out, err := publishIn(t, o)
+	require.NoError(t, err, "%s", out)
+	result := resume(t, o)
+	require.Equal(t, 1, result.Resumed)
+	require.LessOrEqual(t, result.SentBytes, int64(killSize*4/10+killSize*2/100+defaultChunk))
+}
+
+// TestInteropKilled: a process that is killed at 60 %. A registry that never sees half a
+// chunk, since a proxy before it collects requests, gets no more than the rest; one that
+// does see it refuses to go on, and gets the layer anew.
+func TestInteropKilled(t *testing.T) {
+	interoptest.Require(t, "docker-registry")
+	for _, collected := range []bool{true, false} {
+		r := registrytest.Start(t, registrytest.Options{})
+		host := r.Host
+		if collected {
+			host = collect(t, r.Host)
+		}
+		o := cutOrder{Target: host + "/team/model:1", Journal: filepath.Join(t.TempDir(), "uploads.jsonl"), Signal: syscall.SIGKILL}
+		_, err := publishIn(t, o)
+		require.ErrorContains(t, err, "killed")
+		result := resume(t, o)
+		if collected {
+			require.Equal(t, 1, result.Resumed)
+			require.LessOrEqual(t, result.SentBytes, int64(killSize*4/10+killSize*2/100+defaultChunk))
+		} else {
+			require.LessOrEqual(t, result.SentBytes, result.Bytes)
+		}
+		again := resume(t, o)
+		require.Zero(t, again.SentBytes)
+	}
+}
+
+// collect is a proxy that passes a request on when all of it is there, as nginx does by
+// default (proxy_request_buffering).
+func collect(t *testing.T, host string) string {
+	t.Helper()
+	proxy := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: host})
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		data, err := io.ReadAll(r.Body)
+		if err != nil || r.ContentLength > int64(len(data)) {
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(data))
+		proxy.ServeHTTP(w, r)
+	}))
+	t.Cleanup(s.Close)
+	return strings.TrimPrefix(s.URL, "http://")
+}

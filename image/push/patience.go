@@ -1,0 +1,199 @@
+package push
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+)
+
+const (
+	// maxTries is how often an upload is tried without progress.
+	maxTries = 6
+	// firstPause is the pause after the first failure; later ones double, up to maxPause,
+	// each with jitter.
+	firstPause = 500 * time.Millisecond
+	maxPause   = 30 * time.Second
+	// maxRetryAfter is the longest pause that a registry may ask for.
+	maxRetryAfter = 5 * time.Minute
+)
+
+// phase is what an upload was doing when it failed.
+type phase int
+
+const (
+	starting phase = iota
+	asking
+	sending
+	committing
+	dropping      // the registry answered well, but bytes are missing
+	misunderstood // the registry answered well, but no sense can be made of it
+)
+
+// phaseError is an error with its phase.
+type phaseError struct {
+	phase phase
+	err   error
+}
+
+func (e *phaseError) Error() string { return e.err.Error() }
+func (e *phaseError) Unwrap() error { return e.err }
+
+// recover decides how the upload goes on after a failure; it returns the error if it does
+// not.
+func (u *upload) recover(err error) error {
+	var source *sourceError
+	if errors.As(err, &source) {
+		return u.recoverSource(source.err)
+	}
+	var at *phaseError
+	var certificate *tls.CertificateVerificationError
+	if !errors.As(err, &at) || errors.As(err, &certificate) || offline(err) {
+		return err
+	}
+	var no *refusal
+	switch refused := errors.As(err, &no); {
+	case refused && !temporary(no.err.StatusCode):
+		return u.refusedWith(at, no)
+	case at.phase == dropping:
+		return u.degrade(at)
+	case at.phase == misunderstood || u.strategy == Monolithic || u.registry.Restart && at.phase != committing:
+		u.lose()
+	default:
+		u.unsure = u.location != "" && !u.registry.Restart
+	}
+	return nil
+}
+
+// recoverSource starts anew where marks out of a journal may be what is wrong: a stale one
+// tells the same story as a changed file. Nothing else heals the bytes.
+func (u *upload) recoverSource(err error) error {
+	if fault.KindOf(err) != fault.Invalid || !u.inherited {
+		return err
+	}
+	u.lose()
+	return nil
+}
+
+// refusedWith goes on after a definite refusal, where another way is left.
+func (u *upload) refusedWith(at *phaseError, no *refusal) error {
+	switch status := no.err.StatusCode; {
+	case status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusInsufficientStorage || at.phase == starting:
+		return at
+	case at.phase == asking: // expired, or a registry that cannot tell
+		u.lose()
+		return nil
+	case status == http.StatusRequestEntityTooLarge:
+		return u.shrink(at)
+	case at.phase == sending && (status == http.StatusNotFound || status == http.StatusGone || status == http.StatusRequestedRangeNotSatisfiable):
+		if u.refused++; u.refused < 2 {
+			u.askAgain()
+			return nil
+		}
+	}
+	return u.degrade(at)
+}
+
+// askAgain asks where the upload stands. One that has taken nothing is not worth asking:
+// 0-0 may mean no byte or one.
+func (u *upload) askAgain() {
+	if u.unsure = true; u.offset == 0 {
+		u.lose()
+	}
+}
+
+// degrade starts anew with the next strategy.
+func (u *upload) degrade(err error) error {
+	next := u.strategy.fallback()
+	if next == "" {
+		return err
+	}
+	u.strategy, u.refused = next, 0
+	u.lose()
+	return nil
+}
+
+// shrink starts anew with smaller requests.
+func (u *upload) shrink(err error) error {
+	switch {
+	case u.registry.Restart || u.strategy == Monolithic && u.size <= minChunk:
+		return err
+	case u.strategy != Chunked && u.size > u.chunk:
+		u.strategy = Chunked
+	case u.chunk > minChunk && u.size > minChunk:
+		u.strategy, u.chunk = Chunked, max(min(u.chunk, u.size)/4, minChunk)
+	default:
+		return err
+	}
+	u.lose()
+	return nil
+}
+
+// lose gives the open upload up.
+func (u *upload) lose() {
+	u.location, u.offset, u.unsure, u.inherited = "", 0, false, false
+	u.sums = newSums()
+}
+
+// temporary reports whether an answer is worth another try.
+func temporary(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests, http.StatusInternalServerError,
+		http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout, 499, 522, 524:
+		return true
+	}
+	return false
+}
+
+// patience counts tries without progress.
+type patience struct {
+	backoff *backoff.ExponentialBackOff
+	failed  int
+}
+
+func newPatience(first time.Duration) *patience {
+	b := backoff.NewExponentialBackOff()
+	b.InitialInterval, b.Multiplier, b.MaxInterval = first, 2, maxPause
+	if first == 0 {
+		b.InitialInterval = firstPause
+	}
+	b.Reset()
+	return &patience{backoff: b}
+}
+
+// after is the pause before the next try, negative where there is none.
+func (p *patience) after(err error, progress bool) time.Duration {
+	if progress {
+		p.failed = 0
+		p.backoff.Reset()
+	}
+	if p.failed++; p.failed >= maxTries {
+		return -1
+	}
+	wait := p.backoff.NextBackOff()
+	var no *refusal
+	if errors.As(err, &no) && no.wait > wait {
+		if wait = no.wait; wait > maxRetryAfter {
+			return -1
+		}
+	}
+	return wait
+}
+
+// sleep waits, or until it is cancelled.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for the registry: %w", ctx.Err())
+	case <-t.C:
+		return nil
+	}
+}
