@@ -78,7 +78,7 @@ type leftover struct {
 
 // Contents lists everything that the cache holds of models, sorted by repository. Folders
 // that are links to elsewhere, and those of datasets and spaces, are not looked into. No
-// file's bytes are read.
+// blob is opened, and nothing is changed, but that owner files of dead processes go.
 func (c *Cache) Contents() ([]Contents, error) {
 	root, err := c.reading()
 	if errors.Is(err, fs.ErrNotExist) {

@@ -58,7 +58,7 @@ type Keep struct {
 // Garbage lists what may go, by repository, and in each in the order of removal. Never
 // listed are files of other tools, anything that keep protects, blobs with a second hard
 // link, and, while anybody writes into a repository (Contents.Busy), its snapshots and
-// blobs. Nothing is changed.
+// blobs. Nothing is removed by it.
 func (c *Cache) Garbage(keep Keep) ([]Garbage, error) {
 	all, err := c.Contents()
 	if err != nil {

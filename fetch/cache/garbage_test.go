@@ -17,9 +17,8 @@ import (
 
 // Commits of the tests' repository.
 var (
-	kept   = strings.Repeat("a", 40)
-	other  = strings.Repeat("b", 40)
-	oldest = strings.Repeat("c", 40)
+	kept  = strings.Repeat("a", 40)
+	other = strings.Repeat("b", 40)
 )
 
 // put writes a file below the repository's folder.
