@@ -12,8 +12,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/magefile/mage/mage"
 	"github.com/stretchr/testify/require"
+
+	"github.com/plimsoll-oci/plimsoll/image/flow/magetest"
 )
 
 const module = "github.com/plimsoll-oci/plimsoll/"
@@ -151,17 +152,22 @@ func TestPackageComments(t *testing.T) {
 	require.Empty(t, undocumented)
 }
 
-// runMage runs mage in this process, as go tool mage would.
-func runMage(t *testing.T, args ...string) (stdout, stderr string, code int) {
+// runTarget runs a target of the compiled magefile.
+func runTarget(t *testing.T, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
 	var o, e bytes.Buffer
-	code = mage.ParseAndRun(&o, &e, strings.NewReader(""), args)
-	return o.String(), e.String(), code
+	c := exec.Command(magetest.Compile(t, "."), args...)
+	c.Stdout, c.Stderr = &o, &e
+	if err := c.Run(); err != nil {
+		var exit *exec.ExitError
+		require.ErrorAs(t, err, &exit)
+	}
+	return o.String(), e.String(), c.ProcessState.ExitCode()
 }
 
 // TestTargetsAreInTheReadme: the list that mage prints is the README's table.
 func TestTargetsAreInTheReadme(t *testing.T) {
-	stdout, stderr, code := runMage(t, "-l")
+	stdout, stderr, code := runTarget(t, "-l")
 	require.Zero(t, code, stderr)
 	_, list, ok := strings.Cut(stdout, "Targets:\n")
 	require.True(t, ok, stdout)
@@ -181,7 +187,7 @@ func TestTargetsAreInTheReadme(t *testing.T) {
 	require.Equal(t, want, got)
 }
 
-// TestOneTargetForReal runs a target as a user does, through mage and a compiled magefile.
+// TestOneTargetForReal runs a target as a user does, through the compiled magefile.
 func TestOneTargetForReal(t *testing.T) {
 	t.Setenv("HF_HOME", t.TempDir())
 	t.Setenv("CI", "true")
@@ -189,7 +195,7 @@ func TestOneTargetForReal(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join("manifests", "demo.yaml"))
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "mine.yaml"), data, 0o644))
-	_, stderr, code := runMage(t, "build", "-model="+filepath.Join(dir, "mine.yaml"))
+	_, stderr, code := runTarget(t, "build", "-model="+filepath.Join(dir, "mine.yaml"))
 	require.Equal(t, 3, code, stderr)
 	require.Contains(t, stderr, "mine.lock")
 	require.Contains(t, stderr, "hint: run the lock target")

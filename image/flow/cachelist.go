@@ -94,7 +94,7 @@ func contentRows(c cache.Contents) (rows []string) {
 		if p.Owner != nil {
 			state = "is written by " + p.Owner.String()
 		}
-		rows = append(rows, fmt.Sprintf("  unfinished\t%s\t%s\tof %s, %s", p.Etag, size(p.Disk), humanize.Time(p.Modified), state))
+		rows = append(rows, fmt.Sprintf("  unfinished\t%s\t%s\tof %s, %s", short(p.Etag), size(p.Disk), humanize.Time(p.Modified), state))
 	}
 	return append(rows, foreignRows(c)...)
 }

@@ -178,11 +178,14 @@ func garbageRows(list []cache.Garbage) (rows []string) {
 		what := map[cache.GarbageKind]string{
 			cache.GarbagePartial: "unfinished", cache.GarbageSnapshot: "commit", cache.GarbageBlob: "blob", cache.GarbageLeftover: "leftover",
 		}[g.Kind]
-		names := ""
+		name, names := g.Name, ""
+		if g.Kind != cache.GarbageLeftover {
+			name = short(name)
+		}
 		if len(g.Refs) > 0 {
 			names = ", called " + strings.Join(g.Refs, ", ")
 		}
-		rows = append(rows, fmt.Sprintf("  %s\t%s\t%s\t%s\tof %s%s", what, g.Repo, g.Name, size(g.Disk), humanize.Time(g.Changed), names))
+		rows = append(rows, fmt.Sprintf("  %s\t%s\t%s\t%s\tof %s%s", what, g.Repo, name, size(g.Disk), humanize.Time(g.Changed), names))
 	}
 	return rows
 }

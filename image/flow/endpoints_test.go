@@ -101,6 +101,12 @@ func TestEndpointsInOrder(t *testing.T) {
 		require.False(t, seen.Authorized, "%v", seen)
 	}
 	require.NotContains(t, w.stderr.String(), "hf_secret")
+
+	second.Reset()
+	again, err := flow.Lock(t.Context(), w.job(), true)
+	require.NoError(t, err)
+	require.False(t, again.Written)
+	require.NotEmpty(t, second.Requests(), "the first is dead, so the second is asked for its listing")
 }
 
 // TestTokenStaysWithItsEndpoint: HF_ENDPOINT is asked first, with the token; the manifest's

@@ -45,8 +45,8 @@ type FetchedFile struct {
 // Fetch brings the kept files of the variant into the cache, verified, and completes the
 // lock with what follows from the bytes: layer digests, unused parts and sums of tensors.
 // What is there already is not downloaded again; what was cut off goes on where it was.
-// Before the first byte it says on Stderr what it will take; that the disk has too little room is an error of
-// kind fault.Resource.
+// Before the first byte it says on Stderr what it will take; that the disk has too little
+// room is an error of kind fault.Resource.
 func Fetch(ctx context.Context, j *Job) (*FetchResult, error) {
 	l, err := j.ensureLock(ctx)
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/plimsoll-oci/plimsoll/image/base/basetest"
 	"github.com/plimsoll-oci/plimsoll/image/flow"
+	"github.com/plimsoll-oci/plimsoll/image/flow/magetest"
 	"github.com/plimsoll-oci/plimsoll/image/push/registrytest"
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
@@ -207,7 +208,7 @@ func TestInteropGuardedRegistry(t *testing.T) {
 	w, r := newWorld(t).withBase(), registrytest.Start(t, registrytest.Options{Auth: true, TLS: true})
 	built, err := flow.Make(t.Context(), w.job())
 	require.NoError(t, err)
-	magefile, ref := compileMagefile(t), r.Host+"/team/model:1"
+	magefile, ref := magetest.Compile(t, root), r.Host+"/team/model:1"
 	publish := func(l registrytest.Login, ca string) (output string, code int) {
 		c := exec.Command(magefile, "publish", "-model="+w.opts.Model, "-target="+ref)
 		c.Dir = root

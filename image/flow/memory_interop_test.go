@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plimsoll-oci/plimsoll/fetch/hubtest"
+	"github.com/plimsoll-oci/plimsoll/image/flow/magetest"
 	"github.com/plimsoll-oci/plimsoll/image/push/registrytest"
 	"github.com/plimsoll-oci/plimsoll/verify/interoptest"
 )
@@ -54,7 +55,7 @@ func TestInteropFlatMemory(t *testing.T) {
 	dir := t.TempDir()
 	manifest := filepath.Join(dir, "big.yaml")
 	require.NoError(t, os.WriteFile(manifest, []byte(bigModel), 0o644))
-	magefile := compileMagefile(t)
+	magefile := magetest.Compile(t, root)
 	host := registrytest.Start(t, registrytest.Options{}).Host
 	for _, args := range [][]string{
 		{"fetch", "-model=" + manifest, "-yes=true"}, {"build", "-model=" + manifest}, {"publish", "-model=" + manifest, "-target=" + host + "/big:1"},

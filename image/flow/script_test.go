@@ -14,12 +14,12 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/registry"
-	"github.com/magefile/mage/mage"
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/stretchr/testify/require"
 
 	"github.com/plimsoll-oci/plimsoll/fetch/hubtest"
 	"github.com/plimsoll-oci/plimsoll/image/base/basetest"
+	"github.com/plimsoll-oci/plimsoll/image/flow/magetest"
 	"github.com/plimsoll-oci/plimsoll/verify/modelset/modelsettest"
 )
 
@@ -57,7 +57,7 @@ func TestReadmeExamplesAreInTheScripts(t *testing.T) {
 // TestScripts runs the targets as a user does: the compiled magefile, in a copy of the
 // source, against a Hub, a Debian mirror and a registry on this machine.
 func TestScripts(t *testing.T) {
-	magefile := compileMagefile(t)
+	magefile := magetest.Compile(t, root)
 	hub := startRealNames(t)
 	mirror, err := basetest.Start()
 	require.NoError(t, err)
@@ -139,17 +139,6 @@ func spoilModel(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	}
 	ts.Check(flip(path, most/2))
-}
-
-// compileMagefile compiles the targets once for all scripts.
-func compileMagefile(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "targets")
-	abs, err := filepath.Abs(root)
-	require.NoError(t, err)
-	code := mage.Invoke(mage.Invocation{Dir: abs, WorkDir: abs, CompileOut: path, Stdout: os.Stdout, Stderr: os.Stderr, GoCmd: "go"})
-	require.Zero(t, code)
-	return path
 }
 
 // startRealNames serves the real repositories at tiny width.

@@ -242,6 +242,7 @@ func TestVerifyResultAsJSON(t *testing.T) {
 			Checkpoint           *struct {
 				Name, Family, Precision string
 				Rank, Blocks            int
+				Variant                 struct{ Name, Evidence, Claim, Locked string }
 			}
 			Findings verify.Findings
 		}
@@ -266,6 +267,8 @@ func TestVerifyResultAsJSON(t *testing.T) {
 	require.NotZero(t, r.Bytes)
 	require.Len(t, r.Files, 28)
 	require.Equal(t, 128, r.Files[27].Checkpoint.Rank)
+	require.Equal(t, "qwen-image-edit", r.Files[27].Checkpoint.Variant.Claim)
+	require.Contains(t, r.Files[27].Checkpoint.Variant.Locked, "nunchaku-ai/nunchaku-qwen-image-edit@")
 	require.Len(t, r.Sets, 1)
 	require.Len(t, r.Layers, 2)
 }

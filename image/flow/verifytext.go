@@ -45,7 +45,7 @@ func mark(ok bool) string {
 func remarks(f modelfiles.FileReport) string {
 	var out []string
 	if c := f.Checkpoint; c != nil {
-		out = append(out, fmt.Sprintf("%s %s rank %d", c.Family, c.Precision, c.Rank))
+		out = append(out, fmt.Sprintf("%s %s rank %d", c.Family, c.Precision, c.Rank), c.Variant.String())
 	}
 	if f.Parts > 1 {
 		out = append(out, fmt.Sprintf("%d parts", f.Parts))
