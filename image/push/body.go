@@ -5,13 +5,14 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 )
 
-// errClosed is what a body gives that was closed: the transport reads on for a moment
-// after an answer that came early.
+// errClosed is what a body gives that was closed, or is sent a second time: the transport
+// reads on for a moment after an answer that came early.
 var errClosed = errors.New("the request is over")
 
 // body is the bytes [at, end) of a blob on their way out, hashed as they leave. The last
@@ -21,6 +22,7 @@ type body struct {
 	at     int64
 	end    int64
 	moved  func()
+	sent   atomic.Bool
 	mu     sync.Mutex
 	closed bool
 	err    error // of the source
@@ -77,6 +79,11 @@ func (u *upload) leave(p []byte, at int64) error {
 	}
 	if err := u.sums.write(p); err != nil {
 		return err
+	}
+	if len(u.sums.marks) > u.journalled {
+		if err := u.remember(); err != nil {
+			return err
+		}
 	}
 	u.read.Add(int64(len(p)))
 	if u.opts.Progress != nil {

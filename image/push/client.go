@@ -47,11 +47,25 @@ func (o Options) connect(ctx context.Context, t Target, sources []name.Repositor
 	if o.UserAgent != "" {
 		base = transport.NewUserAgent(base, o.UserAgent)
 	}
-	tr, err := transport.NewWithContext(ctx, t.ref.Context().Registry, auth, base, scopes)
+	tr, err := transport.NewWithContext(ctx, t.ref.Context().Registry, auth, once{base}, scopes)
 	if err != nil {
 		return nil, quiet(err)
 	}
 	return &client{repo: t.ref.Context(), http: &http.Client{Transport: tr}}, nil
+}
+
+// once is a transport that sends a body once. ggcr's sends a request again with a new token
+// when the old one has expired, while the first may still be reading from the body: the
+// second would put bytes from the middle at the place of the first.
+type once struct{ http.RoundTripper }
+
+// RoundTrip refuses a body that has been sent before.
+func (o once) RoundTrip(r *http.Request) (*http.Response, error) {
+	if b, ok := r.Body.(*body); ok && b.sent.Swap(true) {
+		b.Close()
+		return nil, errClosed
+	}
+	return o.RoundTripper.RoundTrip(r)
 }
 
 // keychain is the caller's, or docker's.

@@ -26,7 +26,7 @@ type front struct {
 	host  string
 
 	mu       sync.Mutex
-	sessions map[string]*bytes.Buffer
+	sessions map[string]*sent
 	opened   int
 	// log lists the requests about uploads: "PATCH 0-99 202".
 	log []string
@@ -53,6 +53,12 @@ type front struct {
 	patch func()
 }
 
+// sent is what has arrived of an upload. A request holds it, as registries lock an upload.
+type sent struct {
+	sync.Mutex
+	bytes.Buffer
+}
+
 type reply struct {
 	code   int
 	header map[string]string
@@ -61,7 +67,7 @@ type reply struct {
 // newFront starts a front and makes the table know it.
 func newFront(t *testing.T, r push.Registry) *front {
 	t.Helper()
-	f := &front{inner: registry.New(registry.Logger(log.New(io.Discard, "", 0))), sessions: map[string]*bytes.Buffer{}, refuse: map[string][]reply{}}
+	f := &front{inner: registry.New(registry.Logger(log.New(io.Discard, "", 0))), sessions: map[string]*sent{}, refuse: map[string][]reply{}}
 	s := httptest.NewServer(f)
 	t.Cleanup(s.Close)
 	f.host = strings.TrimPrefix(s.URL, "http://")
@@ -138,6 +144,8 @@ func (f *front) upload(w http.ResponseWriter, r *http.Request) int {
 	if s == nil {
 		return answer(w, http.StatusNotFound)
 	}
+	s.Lock()
+	defer s.Unlock()
 	switch r.Method {
 	case http.MethodGet:
 		if f.noStatus {
@@ -149,7 +157,9 @@ func (f *front) upload(w http.ResponseWriter, r *http.Request) int {
 	case http.MethodPut:
 		return f.close(w, r, s, repo, id)
 	}
+	f.mu.Lock()
 	delete(f.sessions, id)
+	f.mu.Unlock()
 	return answer(w, http.StatusNoContent)
 }
 
@@ -160,26 +170,24 @@ func (f *front) open(w http.ResponseWriter, r *http.Request, repo string) int {
 	}
 	f.mu.Lock()
 	f.opened++
-	id := fmt.Sprint("u", f.opened)
-	f.sessions[id] = &bytes.Buffer{}
+	id, s := fmt.Sprint("u", f.opened), &sent{}
+	f.sessions[id] = s
 	f.mu.Unlock()
 	if f.minimum != "" {
 		w.Header().Set("OCI-Chunk-Min-Length", f.minimum)
 	}
-	return f.where(w, f.sessions[id], repo, id, http.StatusAccepted)
+	return f.where(w, s, repo, id, http.StatusAccepted)
 }
 
 // where says where an upload stands.
-func (f *front) where(w http.ResponseWriter, s *bytes.Buffer, repo, id string, code int) int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
+func (f *front) where(w http.ResponseWriter, s *sent, repo, id string, code int) int {
 	w.Header().Set("Location", repo+"blobs/uploads/"+id+"?_state=secret-state")
 	w.Header().Set("Range", fmt.Sprintf("0-%d", max(s.Len()-1, 0)))
 	return answer(w, code)
 }
 
 // take reads a PATCH.
-func (f *front) take(w http.ResponseWriter, r *http.Request, s *bytes.Buffer, repo, id string) int {
+func (f *front) take(w http.ResponseWriter, r *http.Request, s *sent, repo, id string) int {
 	from, to := int64(s.Len()), int64(0)
 	header := r.Header.Get("Content-Range")
 	if header != "" {
@@ -211,7 +219,7 @@ func (f *front) take(w http.ResponseWriter, r *http.Request, s *bytes.Buffer, re
 }
 
 // read takes a body into a session, up to the next cut.
-func (f *front) read(r *http.Request, s *bytes.Buffer, dropped bool) {
+func (f *front) read(r *http.Request, s *sent, dropped bool) {
 	f.mu.Lock()
 	limit := int64(1 << 40)
 	if len(f.cut) > 0 && r.ContentLength >= 1<<20 {
@@ -221,17 +229,17 @@ func (f *front) read(r *http.Request, s *bytes.Buffer, dropped bool) {
 	data, err := io.ReadAll(io.LimitReader(r.Body, limit))
 	f.mu.Lock()
 	f.got += int64(len(data))
+	f.mu.Unlock()
 	if !dropped {
 		s.Write(data)
 	}
-	f.mu.Unlock()
 	if err != nil || limit < r.ContentLength {
 		panic(http.ErrAbortHandler) // the connection breaks
 	}
 }
 
 // close hands the blob to the registry behind.
-func (f *front) close(w http.ResponseWriter, r *http.Request, s *bytes.Buffer, repo, id string) int {
+func (f *front) close(w http.ResponseWriter, r *http.Request, s *sent, repo, id string) int {
 	if f.largest > 0 && r.ContentLength > f.largest {
 		return answer(w, http.StatusRequestEntityTooLarge)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -137,4 +138,60 @@ func collect(t *testing.T, host string) string {
 	}))
 	t.Cleanup(s.Close)
 	return strings.TrimPrefix(s.URL, "http://")
+}
+
+// cutter is a proxy that breaks every connection on which more than limit bytes have come,
+// as often as it is told to; then it lets all pass.
+func cutter(t *testing.T, host string, limit int64, times int32) (string, *atomic.Int32) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	var cuts atomic.Int32
+	go func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer in.Close()
+				out, err := net.Dial("tcp", host)
+				if err != nil {
+					return
+				}
+				defer out.Close()
+				go func() { _, _ = io.Copy(in, out) }()
+				if n, _ := io.CopyN(out, in, limit); n == limit && cuts.Add(1) > times {
+					_, _ = io.Copy(out, in)
+				}
+			}()
+		}
+	}()
+	return l.Addr().String(), &cuts
+}
+
+// TestInteropBrokenConnections: the image arrives whole over connections that break inside
+// chunks.
+func TestInteropBrokenConnections(t *testing.T) {
+	interoptest.Require(t, "docker-registry")
+	r := registrytest.Start(t, registrytest.Options{})
+	host, cuts := cutter(t, r.Host, 5<<20, 3)
+	n := newNoise(48 << 20)
+	first, err := push.Publish(t.Context(), n.image(t), target(t, host+"/m:1"), quick())
+	require.NoError(t, err)
+	require.Greater(t, cuts.Load(), int32(2))
+	again, err := push.Publish(t.Context(), n.image(t), target(t, r.Host+"/m:1"), quick())
+	require.NoError(t, err)
+	require.Zero(t, again.SentBytes)
+	require.Equal(t, first.Digest, again.Digest)
+}
+
+// TestInteropProbe: a real registry grants an upload, and lets it be cancelled.
+func TestInteropProbe(t *testing.T) {
+	interoptest.Require(t, "docker-registry")
+	r := registrytest.Start(t, registrytest.Options{})
+	list := push.Probe(t.Context(), target(t, r.Host+"/m:1"), quick())
+	require.Equal(t, "+reachable +credentials +login +push +repository +tag", checks(list))
+	require.Equal(t, "granted", list[3].Detail, "the upload was cancelled")
 }

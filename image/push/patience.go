@@ -5,10 +5,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 )
@@ -81,14 +85,26 @@ func (u *upload) recoverSource(err error) error {
 	return nil
 }
 
+// expired reports whether the answer to a question about an upload means that it cannot go
+// on: the registry has forgotten it, or cannot tell.
+func expired(err error) bool {
+	var at *phaseError
+	if !errors.As(err, &at) {
+		return false
+	}
+	var no *refusal
+	if !errors.As(err, &no) {
+		return at.phase == misunderstood
+	}
+	status := no.err.StatusCode
+	return !temporary(status) && status != http.StatusUnauthorized && status != http.StatusForbidden
+}
+
 // refusedWith goes on after a definite refusal, where another way is left.
 func (u *upload) refusedWith(at *phaseError, no *refusal) error {
 	switch status := no.err.StatusCode; {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden || status == http.StatusInsufficientStorage || at.phase == starting:
 		return at
-	case at.phase == asking: // expired, or a registry that cannot tell
-		u.lose()
-		return nil
 	case status == http.StatusRequestEntityTooLarge:
 		return u.shrink(at)
 	case at.phase == sending && (status == http.StatusNotFound || status == http.StatusGone || status == http.StatusRequestedRangeNotSatisfiable):
@@ -184,6 +200,36 @@ func (p *patience) after(err error, progress bool) time.Duration {
 		}
 	}
 	return wait
+}
+
+// retry asks again as long as the answer is one that passes.
+func retry(ctx context.Context, pause time.Duration, ask func() error) error {
+	tries := newPatience(pause)
+	for {
+		err := ask()
+		if err == nil || ctx.Err() != nil || !passing(err) {
+			return err
+		}
+		wait := tries.after(err, false)
+		if wait < 0 {
+			return err
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// passing reports whether a failure is of the moment: an answer to that effect, or a
+// connection that broke. One that never stood is not.
+func passing(err error) bool {
+	var answer *transport.Error
+	if errors.As(err, &answer) {
+		return temporary(answer.StatusCode)
+	}
+	var timeout net.Error
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, syscall.EPIPE) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // sleep waits, or until it is cancelled.

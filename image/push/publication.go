@@ -28,11 +28,11 @@ func newPublication(ctx context.Context, target Target, o Options) (*publication
 	if err != nil {
 		return nil, err
 	}
-	c, err := o.connect(ctx, target, sources)
-	if err != nil {
-		return nil, err
-	}
-	return &publication{target: target, opts: o, client: c, sources: sources}, nil
+	p := &publication{target: target, opts: o, sources: sources}
+	return p, retry(ctx, o.Pause, func() (err error) {
+		p.client, err = o.connect(ctx, target, sources)
+		return err
+	})
 }
 
 // sendAll brings every layer into the repository, each digest once.
@@ -57,7 +57,11 @@ func (p *publication) sendAll(ctx context.Context, layers []layer) error {
 
 // send brings one layer into the repository: nothing is done where it is there already.
 func (p *publication) send(ctx context.Context, l layer) error {
-	there, err := p.client.has(ctx, p.target.ref.Context(), l.digest)
+	var there bool
+	err := retry(ctx, p.opts.Pause, func() (err error) {
+		there, err = p.client.has(ctx, p.target.ref.Context(), l.digest)
+		return err
+	})
 	if there || err != nil {
 		p.skip(l, there)
 		return err

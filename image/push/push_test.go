@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -76,12 +77,12 @@ func TestPublishSendsOnce(t *testing.T) {
 	host := serve(t, nil)
 	data := bytes.Repeat([]byte("w"), 100_000)
 	img := testImage(t, data, false)
-	var progress int64
-	first, err := push.Publish(t.Context(), img, target(t, host+"/team/model:1"), push.Options{Progress: func(n int64) { progress += n }})
+	var progress atomic.Int64
+	first, err := push.Publish(t.Context(), img, target(t, host+"/team/model:1"), push.Options{Progress: func(n int64) { progress.Add(n) }})
 	require.NoError(t, err)
 	require.Equal(t, 2, first.Sent)
 	require.Equal(t, first.Bytes, first.SentBytes)
-	require.Equal(t, first.SentBytes, progress)
+	require.Equal(t, first.SentBytes, progress.Load())
 
 	second, err := push.Publish(t.Context(), img, target(t, host+"/team/model:2"), push.Options{})
 	require.NoError(t, err)

@@ -98,7 +98,9 @@ func (u *upload) inherit() {
 // attempt goes on from wherever the upload stands.
 func (u *upload) attempt(ctx context.Context) error {
 	if u.unsure {
-		if err := u.ask(ctx); err != nil {
+		if err := u.ask(ctx); expired(err) {
+			u.lose()
+		} else if err != nil {
 			return err
 		}
 	}

@@ -148,6 +148,10 @@ func TestCuts(t *testing.T) {
 		{"busy", push.Registry{Chunk: chunk}, func(f *front) {
 			f.refuse["PATCH"] = []reply{{503, nil}, {429, map[string]string{"Retry-After": "0"}}, {500, nil}, {502, nil}}
 		}, 0},
+		{"busy before", push.Registry{Chunk: chunk}, func(f *front) {
+			f.refuse["HEAD"] = []reply{{503, nil}, {429, nil}, {502, nil}}
+			f.refuse["POST"] = []reply{{503, nil}, {500, nil}}
+		}, 0},
 		{"the commit", push.Registry{Chunk: chunk}, func(f *front) { f.refuse["PUT"] = []reply{{504, nil}, {503, nil}} }, 0},
 	}
 	for _, c := range cases {
@@ -183,7 +187,7 @@ func TestTokensExpire(t *testing.T) {
 	r, err := push.Publish(t.Context(), n.image(t), target(t, f.host+"/m:1"), quick())
 	require.NoError(t, err, "%v", f.log)
 	require.Greater(t, len(f.tokens), 3)
-	require.Equal(t, r.Bytes+configSize(t, n.image(t)), f.got, "no byte arrived twice")
+	require.Equal(t, r.Bytes+configSize(t, n.image(t)), f.got, "no byte arrived twice: %v", f.log)
 }
 
 func configSize(t *testing.T, img *image.Image) int64 {
@@ -256,12 +260,14 @@ func TestNewProcess(t *testing.T) {
 			require.Equal(t, fault.Canceled, fault.KindOf(err))
 			require.NoError(t, o.Journal.Close())
 
+			f.mu.Lock()
 			before := f.got
+			f.mu.Unlock()
 			o = quick()
 			o.Journal = openJournal(t, path)
 			r, err := push.Publish(t.Context(), n.image(t), target(t, f.host+"/m:1"), o)
 			require.NoError(t, err, "%v", f.log)
-			require.Equal(t, 1, r.Resumed)
+			require.Equal(t, 1, r.Resumed, "%v", f.log)
 			require.LessOrEqual(t, r.SentBytes, int64(blobSize*4/10+blobSize*2/100+chunk))
 			require.LessOrEqual(t, before, int64(blobSize*6/10+2*chunk))
 			require.NoError(t, o.Journal.Close())
