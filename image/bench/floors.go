@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// hashed is how much is hashed to learn the rate: enough for half a second.
-	hashed = 1 << 30
+	// hashed is how much is hashed in one of the tries at it: a quarter of a second.
+	hashed = 512 << 20
+	tries  = 5
 	// piece is the unit of hashing and writing.
 	piece = 1 << 20
 )
@@ -56,27 +57,27 @@ func diskFloor(path string, n int64) (seconds float64, err error) {
 	return time.Since(start).Seconds(), nil
 }
 
-// floors enters medians of hashing and, if asked for, of writing all bytes.
+// floors enters the best of several tries at hashing and, if asked for, at writing all
+// bytes. The best, because a floor is what cannot be beaten, whatever else the machine did.
 func (s *session) floors(disk bool) error {
-	var hash, written []float64
-	n := min(hashed, s.size)
+	rate := 0.0
+	for range tries {
+		done, seconds := hashFloor(min(hashed, s.size))
+		rate = max(rate, float64(done)/seconds)
+	}
+	s.result.floor(floorHash, rate)
+	if !disk {
+		return nil
+	}
+	rate = 0
 	for range s.Runs {
-		done, seconds := hashFloor(n)
-		hash = append(hash, seconds*float64(n)/float64(done))
-		if !disk {
-			continue
-		}
 		seconds, err := diskFloor(s.path("floor"), s.size)
 		if err != nil {
 			return err
 		}
-		written = append(written, seconds)
+		rate = max(rate, float64(s.size)/seconds)
 	}
-	self := func(v float64) float64 { return v }
-	s.result.floor(floorHash, n, median(hash, self))
-	if disk {
-		s.result.floor(floorDisk, s.size, median(written, self))
-	}
+	s.result.floor(floorDisk, rate)
 	return nil
 }
 

@@ -156,8 +156,7 @@ func (b *publishBench) stop() {
 // openssl takes the sums of all files, one after the other.
 func (b *publishBench) openssl() contestant {
 	return contestant{
-		name: byOpenssl, needs: []string{"openssl"},
-		ready:  func(context.Context, string) error { return warm(b.blobs...) },
+		name: byOpenssl, needs: []string{"openssl"}, reads: b.blobs,
 		script: func(string) script { return script{{b.opensslSum(b.blobs...)}} },
 	}
 }
@@ -278,8 +277,7 @@ func (b both) end(s *Sample) {
 // contestant makes a publisher one that publishes to a registry.
 func (b *publishBench) contestant(ctx context.Context, r *registry, p publisher) contestant {
 	return contestant{
-		name: p.name, needs: p.need,
-		ready: func(context.Context, string) error { return warm(p.reads...) },
+		name: p.name, needs: p.need, reads: p.reads,
 		script: func(dir string) script {
 			c := p.command(r.host + "/" + repository + ":1")
 			c.env = append(c.env, "TMPDIR="+dir) // on the disk, where it can be seen
@@ -292,9 +290,6 @@ func (b *publishBench) contestant(ctx context.Context, r *registry, p publisher)
 // cut kills a first publication after 60 % of the bytes and measures the second.
 func (b *publishBench) cut(ctx context.Context, round int, r *registry, p publisher, dir string) error {
 	x := b.contestant(ctx, r, p)
-	if err := x.ready(ctx, dir); err != nil {
-		return err
-	}
 	first := x.script(dir)
 	size := float64(b.size)
 	first[0][0].until = func(u Usage) bool { return float64(u.CallsWritten) >= cutAt*size }

@@ -42,7 +42,8 @@ type Machine struct {
 	Load float64 `json:"loadBefore"`
 }
 
-// Floor is something that the work cannot be faster than, measured in the same run.
+// Floor is something that the work cannot be faster than: the best that was seen of it in
+// the same run.
 type Floor struct {
 	Name string `json:"name"`
 	// Seconds is for all bytes of the bench.
@@ -98,9 +99,8 @@ func ownMachine() Machine {
 	return Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, Go: runtime.Version(), CPUs: runtime.GOMAXPROCS(0)}
 }
 
-// floor enters a floor that was measured on n bytes.
-func (r *Result) floor(name string, n int64, seconds float64) {
-	rate := float64(n) / seconds
+// floor enters a floor by its rate in bytes a second.
+func (r *Result) floor(name string, rate float64) {
 	r.Floors = append(r.Floors, Floor{Name: name, Seconds: float64(r.Size) / rate, BytesPerSecond: rate})
 }
 

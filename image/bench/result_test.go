@@ -106,7 +106,7 @@ func TestNothingIsNoRatio(t *testing.T) {
 
 func TestText(t *testing.T) {
 	r := sampled(t).result
-	r.floor("hashing", 500, 0.25)
+	r.floor("hashing", 2000)
 	r.compare(entry{"case", "a"}, entry{"case", "b"}, "wall", wall, aim{AtMost, 0.80})
 	r.compare(entry{"case", "b"}, entry{"case", "a"}, "wall", wall, aim{AtMost, 0.80})
 	r.compare(entry{"case", "a"}, entry{"case", "c"}, "wall", wall, aim{AtMost, 0.80})
@@ -144,9 +144,9 @@ func TestJSON(t *testing.T) {
 
 func TestFloorsAreOfTheWholeSize(t *testing.T) {
 	r := &Result{Size: 4000}
-	r.floor("hash", 1000, 0.5)
-	r.floor("disk", 4000, 1)
-	r.floor("wire", 4000, 9)
+	r.floor("hash", 2000)
+	r.floor("disk", 4000)
+	r.floor("wire", 400)
 	require.Equal(t, Floor{Name: "hash", Seconds: 2, BytesPerSecond: 2000}, r.Floors[0])
 	require.Equal(t, "hash", r.highest("hash", "disk").Name)
 	require.Equal(t, "wire", r.highest("hash", "disk", "wire").Name)

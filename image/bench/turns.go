@@ -11,6 +11,8 @@ type contestant struct {
 	name string
 	// needs are the programs of others that it cannot do without.
 	needs []string
+	// reads are files that are brought into the page cache first.
+	reads []string
 	// ready prepares a new, empty folder for one turn, unmeasured; nil: nothing to prepare.
 	ready func(ctx context.Context, dir string) error
 	// script is what is measured in that folder.
@@ -94,6 +96,9 @@ func (s *session) sample(ctx context.Context, round int, watched server, x conte
 		}
 	}
 	stages := x.script(dir)
+	if err := warm(append(stages.programs(), x.reads...)...); err != nil {
+		return Sample{}, nil, err
+	}
 	flush()
 	watched.begin()
 	out, err := measure(ctx, stages)
@@ -117,6 +122,17 @@ func (r *Result) record(inCase, contestant string, sample Sample, commands []str
 			}
 		}
 	}
+}
+
+// programs are the files of the programs.
+func (s script) programs() []string {
+	var out []string
+	for _, stage := range s {
+		for _, c := range stage {
+			out = append(out, c.program)
+		}
+	}
+	return out
 }
 
 // lines are the commands for people.

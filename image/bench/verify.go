@@ -80,8 +80,8 @@ func (s *session) verifyCase(ctx context.Context, name string, files int, deep b
 	if deep {
 		list = append(list, m.verifier(oursDeep, "-force=true", "-deep=true"))
 	}
-	if err := warm(blobs...); err != nil {
-		return err
+	for i := range list {
+		list[i].reads = blobs
 	}
 	title := fmt.Sprintf("%s, %s in all", name, humanize.Bytes(uint64(m.bytes())))
 	if err := s.contest(ctx, name, title, nobody{}, list...); err != nil {
