@@ -88,6 +88,7 @@ func labels(spec Spec) map[string]string {
 			out[labelPrefix+"parts"] = "files are cut into parts that the plimsoll runtime reads as one"
 		}
 	}
+	addGPULabels(out, m)
 	for k, v := range spec.Manifest.Image.Labels {
 		out[k] = v
 	}

@@ -21,6 +21,8 @@ type deviceList struct {
 	// CUDA is the latest CUDA version that the driver supports.
 	CUDA    string         `json:"cuda,omitempty"`
 	Devices []deviceStatus `json:"devices"`
+	// Model is what the model aboard asks of a GPU; absent without a model.json.
+	Model *modelNeeds `json:"model,omitempty"`
 }
 
 // deviceStatus is a device and what is free on it now.
@@ -30,18 +32,26 @@ type deviceStatus struct {
 	// tell.
 	FreeMemory      *int64 `json:"freeMemory,omitempty"`
 	FreeMemoryError string `json:"freeMemoryError,omitempty"`
+	// Checkpoints says of each checkpoint of the model whether the GPU is one for it.
+	Checkpoints []checkpointAdvice `json:"checkpoints,omitempty"`
 }
 
-// setupDevices lists the GPUs. The driver honours CUDA_VISIBLE_DEVICES.
+// setupDevices lists the GPUs, and what they are to the model. The driver honours
+// CUDA_VISIBLE_DEVICES.
 func setupDevices(flags *flag.FlagSet) action {
+	config := flags.String("config", "", "`PATH` of model.json (default "+defaultConfig+", if it is there)")
 	asJSON := jsonFlag(flags)
 	return func(_ context.Context, p *program, _ []string) error {
-		return p.listDevices(*asJSON, cuda.Open)
+		model, err := optionalNeeds(*config)
+		if err != nil {
+			return err
+		}
+		return p.listDevices(*asJSON, cuda.Open, model)
 	}
 }
 
-func (p *program) listDevices(asJSON bool, open func() (*cuda.Driver, error)) error {
-	list, err := readDevices(open)
+func (p *program) listDevices(asJSON bool, open func() (*cuda.Driver, error), model *modelNeeds) error {
+	list, err := readDevices(open, model)
 	switch {
 	case asJSON:
 		if printErr := p.printJSON(list); printErr != nil {
@@ -54,9 +64,9 @@ func (p *program) listDevices(asJSON bool, open func() (*cuda.Driver, error)) er
 }
 
 // readDevices asks the driver. The list is complete in any case: with an error it says so
-// itself.
-func readDevices(open func() (*cuda.Driver, error)) (deviceList, error) {
-	list := deviceList{SchemaVersion: 1, Devices: []deviceStatus{}}
+// itself, and what the model needs is in it all the same.
+func readDevices(open func() (*cuda.Driver, error), model *modelNeeds) (deviceList, error) {
+	list := deviceList{SchemaVersion: 1, Devices: []deviceStatus{}, Model: model}
 	driver, err := open()
 	if err != nil {
 		list.Error = err.Error()
@@ -72,7 +82,9 @@ func readDevices(open func() (*cuda.Driver, error)) (deviceList, error) {
 		return list, err
 	}
 	for _, d := range devices {
-		list.Devices = append(list.Devices, status(driver, d))
+		s := status(driver, d)
+		s.Checkpoints = model.advise(d)
+		list.Devices = append(list.Devices, s)
 	}
 	return list, nil
 }
@@ -85,7 +97,8 @@ func status(driver *cuda.Driver, d cuda.Device) deviceStatus {
 	return deviceStatus{Device: d, FreeMemory: &free}
 }
 
-// text is the list as a table, with a line for each figure that could not be had.
+// text is the list as a table, with a line for each figure that could not be had; behind
+// it what the model needs, and a line for each device and checkpoint.
 func (l deviceList) text() string {
 	var out, notes strings.Builder
 	if l.Driver != "" {
@@ -105,6 +118,14 @@ func (l deviceList) text() string {
 			d.Ordinal, d.Name, d.Capability, gigabytes(d.TotalMemory), free, d.Multiprocessors, d.UUID)
 	}
 	table.Flush()
+	if l.Model != nil {
+		notes.WriteString("\n" + l.Model.text())
+	}
+	for _, d := range l.Devices {
+		for _, a := range d.Checkpoints {
+			notes.WriteString(a.text(d.Ordinal))
+		}
+	}
 	return out.String() + notes.String()
 }
 

@@ -39,7 +39,7 @@ type action func(ctx context.Context, p *program, args []string) error
 func commands() []command {
 	return []command{
 		{name: "verify", summary: "check every model file: present, size, sha256, container, precision and rank", setup: setupVerify},
-		{name: "devices", summary: "list the GPUs that this process may use", setup: setupDevices},
+		{name: "devices", summary: "list the GPUs that this process may use, and which checkpoints they are for", setup: setupDevices},
 		{name: "config", summary: "print the image's model.json and the settings in effect", setup: setupConfig},
 		{name: "version", summary: "print the versions of the program and of the formats that it reads", setup: setupVersion},
 		{name: "help", summary: "print this list, or the flags of a command", setup: setupHelp, operands: "[COMMAND]"},

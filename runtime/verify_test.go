@@ -148,6 +148,7 @@ func TestVerifyJSON(t *testing.T) {
 			Checkpoint           *struct {
 				Name, Family, Precision string
 				Rank, Blocks            int
+				Variant                 struct{ Name, Evidence, Claim, Locked string }
 			}
 			Findings []struct{ Severity, Code, Object, Message, Hint string }
 		}
@@ -171,6 +172,9 @@ func TestVerifyJSON(t *testing.T) {
 	require.Equal(t, 3, v.Files[2].Parts)
 	require.Equal(t, "fast", v.Files[2].Checkpoint.Name)
 	require.Equal(t, 16, v.Files[2].Checkpoint.Rank)
+	require.Empty(t, v.Files[2].Checkpoint.Variant.Name, "no tensor shows it")
+	require.Equal(t, "fast", v.Files[2].Checkpoint.Variant.Claim)
+	require.Equal(t, "packer/Quantised@"+strings.Repeat("b", 40), v.Files[2].Checkpoint.Variant.Locked)
 	require.Equal(t, v.Files[1].Size+v.Files[2].Size+v.Files[3].Size, v.Bytes)
 	require.Len(t, v.Warnings, 1)
 	require.Equal(t, "x", v.Warnings[0].Object)

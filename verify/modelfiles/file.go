@@ -37,9 +37,21 @@ func (v *verifier) file(ctx context.Context, i int) error {
 	r.OK = r.Findings.Worst() < verify.Error
 	if !r.OK {
 		v.kept[i] = nil
+	} else if r.Checkpoint != nil {
+		r.Checkpoint.Variant.Locked = v.published(file.Source)
 	}
 	v.giveHints(r.Findings)
 	return ctx.Err()
+}
+
+// published is where a source's files come from.
+func (v *verifier) published(source string) string {
+	for _, s := range v.config.Sources {
+		if s.Name == source {
+			return s.Repo + "@" + s.Commit
+		}
+	}
+	return ""
 }
 
 // content reads the file, then looks at what was kept of it.
@@ -139,6 +151,7 @@ func (r *FileReport) checkpoint(h *safetensors.Header, claim manifests.ModelChec
 		return // Check has said so
 	}
 	r.Checkpoint = &CheckpointReport{Name: claim.Name, Family: is.Family, Precision: is.Precision, Rank: is.Rank, Blocks: is.Blocks}
+	r.Checkpoint.Variant.Variant = is.Variant(claim.Path)
 	r.addTensorFindings(svdq.CheckName(claim.Path, is))
 	if is.Precision != claim.Precision {
 		r.wrong("precision", "tensors are %s, claimed is %s", is.Precision, claim.Precision)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -64,6 +65,8 @@ func newModel(t testing.TB) *model {
 			Name: strings.TrimSuffix(path.Base(p), ".safetensors"), Source: "checkpoints", File: path.Base(p), Precision: "int4", Rank: 128, Steps: 8, TrueCFGScale: 1,
 		}})
 	}
+	m.Checkpoints[0].Scheduler = manifests.Scheduler{BaseShift: math.Log(3), MaxShift: math.Log(3), BaseSeqLen: 256, MaxSeqLen: 8192}
+	m.Checkpoints[1].Scheduler = manifests.Scheduler{BaseShift: 0.5, MaxShift: 0.9, BaseSeqLen: 256, MaxSeqLen: 8192, ShiftTerminal: 0.02}
 	_, err = manifests.DecodeModelConfig(m.Encode())
 	require.NoError(t, err)
 	return m

@@ -22,6 +22,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/verify"
 	"github.com/plimsoll-oci/plimsoll/verify/modelfiles"
+	"github.com/plimsoll-oci/plimsoll/verify/svdq"
 	"github.com/plimsoll-oci/plimsoll/verify/svdq/svdqtest"
 )
 
@@ -48,7 +49,11 @@ func TestEachByteIsReadOnce(t *testing.T) {
 				require.Equal(t, path.Ext(f.Path) == ".safetensors" && f.Source == "checkpoints", f.Checkpoint != nil, name)
 			}
 			got := r.Files[len(r.Files)-1].Checkpoint
-			require.Equal(t, modelfiles.CheckpointReport{Name: strings.TrimSuffix(path.Base(plain), ".safetensors"), Family: "qwen-image", Precision: "int4", Rank: 128, Blocks: 1}, *got)
+			require.Equal(t, "variant qwen-image-edit by its sum alone", got.Variant.String())
+			require.Equal(t, modelfiles.CheckpointReport{
+				Name: strings.TrimSuffix(path.Base(plain), ".safetensors"), Family: "qwen-image", Precision: "int4", Rank: 128, Blocks: 1,
+				Variant: modelfiles.VariantReport{Variant: svdq.Checkpoint{Family: svdq.QwenImage}.Variant(plain), Locked: "o/checkpoints@c"},
+			}, *got)
 		}
 		require.Equal(t, modelfiles.Total(m.ModelConfig), s.read.Load())
 		require.Zero(t, s.open.Load(), "all are closed")

@@ -6,6 +6,7 @@ import (
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/verify"
+	"github.com/plimsoll-oci/plimsoll/verify/svdq"
 	"github.com/plimsoll-oci/plimsoll/verify/svdq/values"
 )
 
@@ -59,6 +60,28 @@ type CheckpointReport struct {
 	Precision string `json:"precision"`
 	Rank      int    `json:"rank"`
 	Blocks    int    `json:"blocks"`
+	// Variant is which of the models with the same tensors it is.
+	Variant VariantReport `json:"variant"`
+}
+
+// VariantReport is what is known about a checkpoint's variant.
+type VariantReport struct {
+	svdq.Variant
+	// Locked is "REPO@COMMIT" if the file's sha256 is the one that the description has for
+	// the claim's file there: then the claim is as good as its publisher's word. "" if not.
+	Locked string `json:"locked,omitempty"`
+}
+
+// String is "variant edit-2511", "variant NAME by its sum alone", or says that it is not
+// known.
+func (v VariantReport) String() string {
+	switch {
+	case v.Name != "":
+		return "variant " + v.Name
+	case v.Locked != "" && v.Claim != "":
+		return "variant " + v.Claim + " by its sum alone"
+	}
+	return "variant not known"
 }
 
 // SetReport is whether the files of a base source fit together and fit the checkpoints.

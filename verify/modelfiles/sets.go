@@ -61,9 +61,23 @@ func (v *verifier) checkSet(s manifests.ModelSource) SetReport {
 			}
 		}
 	}
+	r.addSchedules(s, modelset.CheckSchedules(set, v.config.Checkpoints))
 	r.OK = r.Findings.Worst() < verify.Error
 	v.giveHints(r.Findings)
 	return r
+}
+
+// addSchedules takes over findings about schedules, whose objects are files of the set or
+// checkpoints, which the description names in full.
+func (r *SetReport) addSchedules(s manifests.ModelSource, found verify.Findings) {
+	for _, f := range found {
+		if f.Code != modelset.CodeSchedule || f.Object == modelset.SchedulerConfig {
+			f.Object = path.Join(s.Path, f.Object)
+		}
+		if !slices.Contains(r.Findings, f) {
+			r.Findings = append(r.Findings, f)
+		}
+	}
 }
 
 // replacements lists what the set is checked beside: each distinct configuration of the

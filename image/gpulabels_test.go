@@ -1,0 +1,67 @@
+package image_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/plimsoll-oci/plimsoll/image"
+	"github.com/plimsoll-oci/plimsoll/manifests"
+)
+
+// labelsOf builds the fixture's image with checkpoints of these precisions, whose tensors
+// are known if sums are given, and returns its labels about GPUs.
+func labelsOf(t *testing.T, sums bool, precisions ...string) map[string]string {
+	t.Helper()
+	f := newFixture(t)
+	m := f.spec.Model
+	for i, p := range precisions {
+		c := manifests.ModelCheckpoint{Path: m.Files[i].Path, Checkpoint: manifests.Checkpoint{Name: p, Precision: p, Rank: 16}}
+		m.Checkpoints = append(m.Checkpoints, c)
+		if sums {
+			m.Tensors = append(m.Tensors, manifests.TensorSums{Path: c.Path, Bytes: int64(1000 * (i + 1)), Packed: 320, Width: 64})
+		}
+	}
+	if sums {
+		m.Tensors = append(m.Tensors,
+			manifests.TensorSums{Path: "base/text_encoder", Bytes: 5000, Width: 64},
+			manifests.TensorSums{Path: "base/vae", Bytes: 2000, Width: 8})
+	}
+	img, err := image.Build(f.spec)
+	require.NoError(t, err)
+	require.Zero(t, f.opens, "labels follow from the description, not from files")
+	c, err := img.ConfigFile()
+	require.NoError(t, err)
+	out := map[string]string{}
+	for k, v := range c.Config.Labels {
+		if name, ok := strings.CutPrefix(k, image.LabelGPU); ok {
+			out[name] = v
+		}
+	}
+	return out
+}
+
+func TestGPULabels(t *testing.T) {
+	require.Empty(t, labelsOf(t, false), "weights without a checkpoint")
+
+	got := labelsOf(t, false, "int4")
+	require.Equal(t, map[string]string{
+		"": "sm_80,sm_86,sm_89,sm_90,sm_100,sm_103,sm_120,sm_121", ".native": "sm_80,sm_86,sm_89",
+		".status": "planned, unmeasured: this release verifies the model and does not run it",
+	}, got, "memory is not guessed")
+
+	one, two := labelsOf(t, true, "int4"), labelsOf(t, true, "int4", "int4")
+	for _, mode := range []string{"resident-int8", "resident", "component", "transformer", "offload"} {
+		require.Regexp(t, "^[0-9]+$", two[".memory."+mode])
+	}
+	require.Equal(t, "estimated for 1048576 pixels with 1 reference", two[".memory.picture"])
+	// 8 rows of 8 channels in bf16 for each pixel lead here.
+	require.Equal(t, "634225728", one[".memory.resident"], "1000 + 5000 + 2000, buffers, context")
+	require.Equal(t, "634226728", two[".memory.resident"], "the neediest checkpoint counts")
+
+	mixed := labelsOf(t, true, "int4", "nvfp4")
+	require.Equal(t, "none", mixed[""], "no GPU is for both")
+	require.NotContains(t, mixed, ".memory.resident-int8", "a mode that one checkpoint lacks")
+	require.Contains(t, mixed, ".memory.resident")
+}

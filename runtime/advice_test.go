@@ -1,0 +1,121 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/plimsoll-oci/plimsoll/manifests"
+	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
+	"github.com/plimsoll-oci/plimsoll/runtime/models/modelstest"
+	"github.com/plimsoll-oci/plimsoll/verify/gpu"
+)
+
+// publishedSums are the sums of the published model, which package modelset computes from
+// its headers.
+func publishedSums(checkpoint string) []manifests.TensorSums {
+	return []manifests.TensorSums{
+		{Path: "Maker--Small-Edit/text_encoder", Bytes: 16_584_333_312, Repeated: 14_401_329_152, Block: 466_115_584, Lookup: 1_089_994_752, Width: 3584},
+		{Path: "Maker--Small-Edit/vae", Bytes: 253_785_062, Repeated: 240_000_000, Block: 40_000_000, Width: 96},
+		{Path: checkpoint, Bytes: 12_653_943_936, Repeated: 12_572_897_280, Block: 209_548_288, Packed: 6_794_772_480, Width: 3072},
+	}
+}
+
+// largeModel has the published model's sums for "fast" and none for "plain".
+func largeModel(t testing.TB) *manifests.ModelConfig {
+	t.Helper()
+	c := modelstest.Write(t, t.TempDir())
+	c.Tensors, c.Serve.PixelArea = publishedSums(modelstest.Fast), gpu.DefaultArea
+	c.Checkpoints[1].Precision = "nvfp4"
+	c.Checkpoints[1].Path = "quantised/svdq-fp4_r16.safetensors"
+	return c
+}
+
+func TestDevicesAdvise(t *testing.T) {
+	model := needsOf(largeModel(t))
+	list := deviceList{SchemaVersion: 1, CUDA: "13.0", Model: model}
+	for i, d := range []cuda.Device{
+		{Name: "H100", Capability: cuda.Capability{Major: 9}, TotalMemory: 85_029_158_912},
+		{Name: "4090", Capability: cuda.Capability{Major: 8, Minor: 9}, TotalMemory: 25_757_220_864},
+		{Name: "5090", Capability: cuda.Capability{Major: 12}, TotalMemory: 2_000_000_000},
+		{Name: "V100", Capability: cuda.Capability{Major: 7}, TotalMemory: 34_000_000_000},
+	} {
+		d.Ordinal = i
+		list.Devices = append(list.Devices, deviceStatus{Device: d, Checkpoints: model.advise(d), FreeMemory: new(int64)})
+	}
+	text := list.text()
+	for _, want := range []string{
+		"\nsmall-edit (planned, unmeasured: this release verifies the model and does not run it)\n",
+		"CHECKPOINT  MODE           MEMORY, ESTIMATED FOR 1048576 PIXELS\n",
+		"fast        resident-int8  37.97 GB\n", "fast        offload        2.71 GB\n",
+		"plain       -              unknown: model.json has no sums of tensors\n",
+		"\n- GPU 0, fast: INT4 rank 16 on sm_90: int8 and bf16 tensor cores, planned, unmeasured; nunchaku refuses this GPU, which has no tensor cores for 4-bit integers; mode resident-int8, 37.97 GB\n",
+		"\n✗ GPU 0, plain: this file is NVFP4 (needs sm_120 or sm_121); your GPU is sm_90; the INT4 twin is svdq-int4_r16.safetensors\n  hint: take svdq-int4_r16.safetensors\n",
+		"\n- GPU 1, fast: INT4 rank 16 on sm_89: native 4-bit tensor cores, planned, unmeasured; mode component, 17.27 GB\n",
+		"\n✗ GPU 2, fast: INT4 rank 16 needs 2.71 GB of memory at least (offload); your GPU has 2.00 GB\n",
+		"\n⚠ GPU 2, plain: NVFP4 rank 16 fits sm_120, but not this project's plans",
+		"\n⚠ GPU 3, fast: nothing is known about sm_70",
+	} {
+		require.Contains(t, text, want)
+	}
+	require.NotContains(t, text, "✓", "nothing was run")
+
+	data, err := json.Marshal(list)
+	require.NoError(t, err)
+	var back struct {
+		Model struct {
+			Checkpoints []struct {
+				Name   string
+				Memory []struct {
+					Mode  string
+					Bytes int64
+				}
+			}
+		}
+		Devices []struct {
+			Checkpoints []struct {
+				Checkpoint, Verdict, Mode, Message string
+				Route                              *struct{ Measured bool }
+			}
+		}
+	}
+	require.NoError(t, json.Unmarshal(data, &back))
+	require.Len(t, back.Model.Checkpoints[0].Memory, 5)
+	require.Equal(t, "resident-int8", back.Model.Checkpoints[0].Memory[0].Mode)
+	require.Equal(t, "wrong-precision", back.Devices[1].Checkpoints[1].Verdict)
+	require.False(t, back.Devices[0].Checkpoints[0].Route.Measured)
+}
+
+// TestDevicesReadModelJSON: a model.json is read where there is one, and a broken one is not
+// taken for none.
+func TestDevicesReadModelJSON(t *testing.T) {
+	refuse := func() (*cuda.Driver, error) {
+		return nil, fault.Wrap(fault.Resource, "", fmt.Errorf("%w: libcuda.so.1: not found", cuda.ErrNoDriver))
+	}
+	c := modelstest.Write(t, t.TempDir())
+	path := filepath.Join(t.TempDir(), "model.json")
+	require.NoError(t, os.WriteFile(path, c.Encode(), 0o644))
+	model, err := optionalNeeds(path)
+	require.NoError(t, err)
+	require.Len(t, model.Checkpoints, 2)
+	var out bytes.Buffer
+	require.ErrorIs(t, (&program{stdout: &out}).listDevices(true, refuse, model), cuda.ErrNoDriver)
+	require.Contains(t, out.String(), `"status": "planned, unmeasured`, "what a model needs is known without a GPU")
+
+	got := runProgram(t, nil, "devices", "-config="+path+".not")
+	require.Equal(t, 2, got.code)
+	require.Contains(t, got.stderr, "loading model.json")
+	require.NoError(t, os.WriteFile(path, []byte("{}"), 0o644))
+	require.Equal(t, 5, runProgram(t, nil, "devices", "-config="+path).code)
+
+	c.Checkpoints = nil
+	require.Nil(t, needsOf(c))
+	require.Empty(t, (*modelNeeds)(nil).text())
+	require.Empty(t, (*modelNeeds)(nil).advise(cuda.Device{}))
+}
