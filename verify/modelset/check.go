@@ -28,6 +28,7 @@ func Check(fsys fs.FS, replacements ...Replacement) verify.Findings {
 	c.checkShards()
 	c.checkDimensions()
 	c.checkTokens()
+	c.checkComplete()
 	return c.found
 }
 

@@ -18,6 +18,10 @@
 //     another's input.
 //  5. Tokens: the tokenizer's ids fit the embedding, and the special tokens that the text
 //     encoder looks for are in the tokenizer under those ids.
+//  6. Tensors: text encoder and VAE have every tensor that their configurations promise.
+//
+// CheckSchedules adds what only a description of the checkpoints can tell: whether each is
+// sampled under the schedule that it was made for.
 //
 // What is inside one quantised checkpoint is package svdq's matter. A slim set carries such
 // a checkpoint instead of the folder transformer/; the caller says so with a Replacement.
