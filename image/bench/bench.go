@@ -35,10 +35,12 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/dustin/go-humanize"
 
@@ -70,6 +72,8 @@ type session struct {
 	name   string
 	size   int64
 	dir    string // where it works
+	lock   *os.File
+	began  time.Time
 	result *Result
 }
 
@@ -98,9 +102,13 @@ func open(name string, o Options, d standard) (*session, error) {
 	if err := o.locate(); err != nil {
 		return nil, fmt.Errorf("benching %s: %w", name, err)
 	}
-	s := &session{Options: o, name: name, size: size, dir: filepath.Join(o.Out, "bench", name)}
-	if err := s.empty(int64(d.room * float64(size))); err != nil {
+	lock, err := o.alone()
+	if err != nil {
 		return nil, fmt.Errorf("benching %s: %w", name, err)
+	}
+	s := &session{lock: lock, Options: o, name: name, size: size, dir: filepath.Join(o.Out, "bench", name), began: time.Now()}
+	if err := s.empty(int64(d.room * float64(size))); err != nil {
+		return nil, errors.Join(fmt.Errorf("benching %s: %w", name, err), lock.Close())
 	}
 	s.result = &Result{SchemaVersion: SchemaVersion, Bench: name, Size: size, Runs: o.Runs, Machine: machine()}
 	return s, nil
@@ -125,6 +133,24 @@ func (o *Options) locate() (err error) {
 	return nil
 }
 
+// alone makes sure that no other bench uses the folder of results: the two would spoil each
+// other's figures, and one would remove what the other works on. The lock ends with the
+// process.
+func (o Options) alone() (*os.File, error) {
+	dir := filepath.Join(o.Out, "bench")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := lockFile(f); err != nil {
+		return nil, fault.Wrap(fault.Usage, "wait for it to end", errors.Join(fmt.Errorf("another bench is running in %s: %w", dir, err), f.Close()))
+	}
+	return f, nil
+}
+
 // empty makes an empty folder with room for so many bytes.
 func (s *session) empty(room int64) error {
 	if err := os.RemoveAll(s.dir); err != nil {
@@ -142,7 +168,10 @@ func (s *session) empty(room int64) error {
 }
 
 // close removes what was made for measuring.
-func (s *session) close() { _ = os.RemoveAll(s.dir) } // what stays is removed by the next run
+func (s *session) close() {
+	_ = os.RemoveAll(s.dir) // what stays is removed by the next run
+	_ = s.lock.Close()
+}
 
 // finish stores the result beside the folder of the bench as NAME.json.
 func (s *session) finish() (*Result, error) {
@@ -163,9 +192,9 @@ func (s *session) path(elements ...string) string {
 	return filepath.Join(append([]string{s.dir}, elements...)...)
 }
 
-// tell writes one line for people.
+// tell writes one line for people, with the time since the beginning.
 func (s *session) tell(format string, args ...any) {
-	fmt.Fprintf(s.Stderr, "bench:"+s.name+": "+format+"\n", args...)
+	fmt.Fprintf(s.Stderr, "bench:%s %4.0f s: %s\n", s.name, time.Since(s.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
 // targets is plimsoll's own command: the compiled magefile with a target and its flags. Of

@@ -25,8 +25,11 @@ func TestOptions(t *testing.T) {
 	require.Equal(t, own, s.Program)
 	require.True(t, filepath.IsAbs(s.Root))
 
+	s.close()
+
 	s, err = open("x", Options{Out: out, Size: "1.5 kB", Runs: 7}, d)
 	require.NoError(t, err)
+	defer s.close()
 	require.Equal(t, int64(1500), s.result.Size)
 	require.Equal(t, 7, s.result.Runs)
 }

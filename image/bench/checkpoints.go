@@ -22,7 +22,8 @@ type checkpoint struct {
 }
 
 // checkpointsOf describes n checkpoints of together about size bytes, in the layout of the
-// published ones: at their width as many blocks as fit, and narrower ones for small sizes.
+// published ones: at their width as many blocks as fit, narrower ones where that is too
+// coarse.
 // Every one has weights of its own.
 func checkpointsOf(n int, size int64) ([]checkpoint, error) {
 	var out []checkpoint
@@ -42,27 +43,36 @@ func checkpointsOf(n int, size int64) ([]checkpoint, error) {
 	return out, nil
 }
 
-// dimensions chooses width and depth so that a checkpoint has at most size bytes, or is the
-// smallest there is.
+// dimensions chooses width and depth: the widest, up to the published ones, that fills at
+// least nine tenths of the size with whole blocks, or the smallest there is.
 func dimensions(size int64) (svdqtest.Params, error) {
 	p := svdqtest.Real(svdqtest.Int4, 128)
-	for {
-		p.Blocks = 1
-		one, err := svdqtest.New(p)
+	for ; ; p.Heads, p.JointDim = p.Heads/2, p.JointDim/2 {
+		one, two, err := firstBlocks(p)
 		if err != nil {
 			return p, err
 		}
-		p.Blocks = 2
-		two, err := svdqtest.New(p)
-		if err != nil {
-			return p, err
-		}
-		p.Blocks = max(1, int(1+(size-one.Size())/(two.Size()-one.Size())))
-		if one.Size() <= size || p.Heads == 1 {
+		p.Blocks = max(1, int(1+(size-one)/(two-one)))
+		got := one + int64(p.Blocks-1)*(two-one)
+		if got <= size && 10*got >= 9*size || p.Heads == 1 {
 			return p, nil
 		}
-		p.Heads, p.JointDim = max(1, p.Heads/4), max(64, p.JointDim/4)
 	}
+}
+
+// firstBlocks are the sizes with one block and with two.
+func firstBlocks(p svdqtest.Params) (one, two int64, err error) {
+	p.Blocks = 1
+	c, err := svdqtest.New(p)
+	if err != nil {
+		return 0, 0, err
+	}
+	p.Blocks = 2
+	d, err := svdqtest.New(p)
+	if err != nil {
+		return 0, 0, err
+	}
+	return c.Size(), d.Size(), nil
 }
 
 // modelHead is the manifest of generated checkpoints; the list of checkpoints and what

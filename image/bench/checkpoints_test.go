@@ -15,7 +15,7 @@ func TestCheckpointsHaveTheSize(t *testing.T) {
 		size  int64
 		heads int // 24 is the published width
 	}{
-		{1, 12_654_443_144, 24}, {1, 4e9, 24}, {2, 6e9, 24}, {4, 4e9, 24}, {2, 300e6, 6}, {1, 10e6, 1}, {3, 1000, 1},
+		{1, 12_654_443_144, 24}, {1, 4e9, 24}, {2, 6e9, 24}, {4, 4e9, 24}, {2, 1e9, 12}, {2, 300e6, 12}, {1, 4e6, 1}, {3, 1000, 1},
 	} {
 		list, err := checkpointsOf(c.n, c.size)
 		require.NoError(t, err)
@@ -32,9 +32,9 @@ func TestCheckpointsHaveTheSize(t *testing.T) {
 			require.NoError(t, svdq.Check(x.Header()).Err())
 		}
 		require.Len(t, seeds, c.n, "files differ, or the cache keeps one")
-		if c.heads == 24 {
-			require.LessOrEqual(t, sum, c.size)
-			require.InEpsilon(t, c.size, sum, 0.25)
+		if c.heads > 1 {
+			require.LessOrEqual(t, sum, c.size+200, "but for the text of the header")
+			require.InEpsilon(t, c.size, sum, 0.11)
 		}
 	}
 }

@@ -98,6 +98,7 @@ func (b *fetchBench) prepareAll(ctx context.Context) (err error) {
 	if err := b.makeLocks(ctx, b.path("first")); err != nil {
 		return err
 	}
+	b.tell("measuring the floors")
 	return b.floors(true)
 }
 

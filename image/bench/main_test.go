@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -49,6 +50,14 @@ func perform(args []string) error {
 		return errors.New(args[1])
 	case "write":
 		return write(args[1], args[2])
+	case "env":
+		fmt.Print(os.Getenv(args[1]))
+	case "-h":
+		fmt.Println("Flags:\n\t-force=<bool>")
+	case "linger":
+		return linger(args[1], args[2])
+	case "pour":
+		return pour(args[1], args[2])
 	case "hold":
 		return hold(args[1])
 	case "burn":
@@ -76,6 +85,41 @@ func write(path, size string) error {
 	}
 	_, err = f.Write(make([]byte, n))
 	return errors.Join(err, f.Sync(), f.Close())
+}
+
+// linger says that it is here, and what it noticed when it was interrupted.
+func linger(here, noticed string) error {
+	interrupts := make(chan os.Signal, 1)
+	signal.Notify(interrupts, os.Interrupt)
+	if err := os.WriteFile(here, nil, 0o600); err != nil {
+		return err
+	}
+	select {
+	case <-interrupts:
+		return errors.Join(os.WriteFile(noticed, nil, 0o600), errors.New("interrupted"))
+	case <-time.After(20 * time.Second):
+		return errors.New("nobody came")
+	}
+}
+
+// pour writes so many bytes so slowly that somebody can step in.
+func pour(path, size string) error {
+	n, err := strconv.Atoi(size)
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	const parts = 64
+	for range parts {
+		if _, err := f.Write(make([]byte, n/parts)); err != nil {
+			return err
+		}
+		time.Sleep(sampling / 2)
+	}
+	return f.Close()
 }
 
 // hold has so many bytes of memory for a while.

@@ -33,9 +33,10 @@ type command struct {
 	args  []string
 	dir   string
 	env   []string // set on top of the environment of the bench
-	// until, if not nil, kills the process as soon as it returns true. It gets what is known
-	// while a process runs: the bytes.
-	until func(Usage) bool
+	// until, if not nil, ends the process as soon as it returns true: by a kill, or as the
+	// user's Ctrl-C does. It gets what is known while a process runs: the bytes.
+	until     func(Usage) bool
+	interrupt bool
 }
 
 // String is the command for people: the program without its folder.
@@ -50,10 +51,10 @@ type script [][]command
 type outcome struct {
 	Usage
 	stdout []string // of each command, in the order of the script
-	killed bool     // by command.until
+	ended  bool     // by command.until
 }
 
-// measure runs a script. The first command that fails ends it; killing by command.until is
+// measure runs a script. The first command that fails ends it; an end by command.until is
 // no failure.
 func measure(ctx context.Context, stages script) (outcome, error) {
 	var total outcome
@@ -63,7 +64,7 @@ func measure(ctx context.Context, stages script) (outcome, error) {
 		got.Seconds = time.Since(start).Seconds()
 		total.Usage = total.then(got.Usage)
 		total.stdout = append(total.stdout, got.stdout...)
-		total.killed = total.killed || got.killed
+		total.ended = total.ended || got.ended
 		if err != nil {
 			return total, err
 		}
@@ -92,7 +93,7 @@ func sideBySide(ctx context.Context, stage []command) (outcome, error) {
 		}
 		out.Usage = out.beside(usages[i])
 		out.stdout[i] = p.stdout.String()
-		out.killed = out.killed || p.killed
+		out.ended = out.ended || p.ended
 	}
 	err := errors.Join(errs...)
 	if err != nil && ctx.Err() != nil {
@@ -108,7 +109,7 @@ type process struct {
 	began          time.Time
 	stdout, stderr bytes.Buffer
 	seen           Usage // by watch: memory and bytes
-	killed         bool
+	ended          bool
 }
 
 // start starts a command in a process group of its own, which dies with ctx.
@@ -139,7 +140,7 @@ func (p *process) wait() (Usage, error) {
 		u.SystemSeconds = p.cmd.ProcessState.SystemTime().Seconds()
 	}
 	switch {
-	case p.killed:
+	case p.ended:
 		return u, nil
 	case err != nil:
 		return u, p.failed(err)

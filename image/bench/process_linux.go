@@ -17,15 +17,20 @@ import (
 // isolate gives a process a group of its own and lets the end of the context kill all of it.
 func isolate(c *exec.Cmd) {
 	c.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	c.Cancel = func() error { return killGroup(c.Process) }
+	c.Cancel = func() error { return signalGroup(c.Process, unix.SIGKILL) }
 }
 
-func killGroup(p *os.Process) error {
-	if err := unix.Kill(-p.Pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+// signalGroup sends a signal to a process and all that it started. One that has ended is
+// no error.
+func signalGroup(p *os.Process, s unix.Signal) error {
+	if err := unix.Kill(-p.Pid, s); err != nil && !errors.Is(err, unix.ESRCH) {
 		return err
 	}
 	return nil
 }
+
+// kill ends the process and all that it started.
+func (p *process) kill() error { return signalGroup(p.cmd.Process, unix.SIGKILL) }
 
 // watch looks at the process until it has ended. It is not reaped then, so that its
 // counters are still there to be read.
@@ -68,11 +73,14 @@ func (p *process) look() error {
 	peak := p.seen.PeakMemory
 	p.seen = parseIO(bytesMoved)
 	p.seen.PeakMemory = max(peak, 1024*field(status, "VmHWM"))
-	if p.until != nil && !p.killed && p.until(p.seen) {
-		p.killed = true
-		return killGroup(p.cmd.Process)
+	if p.until == nil || p.ended || !p.until(p.seen) {
+		return nil
 	}
-	return nil
+	p.ended = true
+	if p.interrupt {
+		return signalGroup(p.cmd.Process, unix.SIGINT)
+	}
+	return signalGroup(p.cmd.Process, unix.SIGKILL)
 }
 
 // parseIO reads /proc/PID/io, see proc_pid_io(5).
@@ -103,6 +111,11 @@ func ownCPU() float64 {
 		return 0
 	}
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano()).Seconds()
+}
+
+// lockFile takes the one lock that a file or folder has, or fails at once.
+func lockFile(f *os.File) error {
+	return os.NewSyscallError("flock", unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB))
 }
 
 // flush writes everything dirty to the disk, so that no contestant pays for another.

@@ -72,7 +72,7 @@ func TestStagesComeInTurnCommandsSideBySide(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Equal(t, []string{"first", "", "", "last", "beside"}, out.stdout)
-	require.False(t, out.killed)
+	require.False(t, out.ended)
 }
 
 func TestFailureSaysWhatWasSaid(t *testing.T) {
@@ -84,16 +84,23 @@ func TestFailureSaysWhatWasSaid(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-func TestUntilKills(t *testing.T) {
-	dir := t.TempDir()
-	c := acting("meet", filepath.Join(dir, "here"), filepath.Join(dir, "never"))
-	c.until = func(Usage) bool {
-		_, err := os.Stat(filepath.Join(dir, "here"))
-		return err == nil
+// TestUntilEnds: by a kill, which the process does not notice, or by an interrupt.
+func TestUntilEnds(t *testing.T) {
+	for _, interrupt := range []bool{false, true} {
+		dir := t.TempDir()
+		here, noticed := filepath.Join(dir, "here"), filepath.Join(dir, "noticed")
+		c := acting("linger", here, noticed)
+		c.interrupt = interrupt
+		c.until = func(Usage) bool {
+			_, err := os.Stat(here)
+			return err == nil
+		}
+		out, err := measure(t.Context(), script{{c}})
+		require.NoError(t, err)
+		require.True(t, out.ended)
+		_, err = os.Stat(noticed)
+		require.Equal(t, interrupt, err == nil)
 	}
-	out, err := measure(t.Context(), script{{c}})
-	require.NoError(t, err)
-	require.True(t, out.killed)
 }
 
 func TestEndOfContextKills(t *testing.T) {

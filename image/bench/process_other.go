@@ -17,6 +17,8 @@ func (p *process) watch() error {
 
 func ownCPU() float64 { return 0 }
 
+func lockFile(*os.File) error { return nil }
+
 func flush() {}
 
 func freeSpace(string) (int64, error) {
@@ -27,4 +29,4 @@ func machine() Machine { return ownMachine() }
 
 func cpuOf(int) float64 { return 0 }
 
-func killGroup(p *os.Process) error { return p.Kill() }
+func (p *process) kill() error { return p.cmd.Process.Kill() }

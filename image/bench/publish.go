@@ -15,6 +15,8 @@ import (
 // The contestants of Publish.
 const (
 	oursPublish = "plimsoll publish"
+	interrupted = "plimsoll publish, interrupted before"
+	killed      = "plimsoll publish, killed before"
 	byCrane     = "crane push (layout)"
 	bySkopeo    = "skopeo copy (layout)"
 	byOras      = "oras push (files)"
@@ -34,7 +36,7 @@ const (
 	repository = "bench/model"
 	// layers is how many files the model has, and so layers.
 	layers = 2
-	// cutAt is the share of the bytes after which a publication is killed.
+	// cutAt is the share of the bytes after which a publication is cut.
 	cutAt = 0.6
 )
 
@@ -47,8 +49,8 @@ type publishBench struct {
 	blobs   []string
 	digests []string // of the model's layers
 	files   []string // digests of the bare files
-	// again is, for each cut publication, the share of bytes that was sent twice.
-	again []float64
+	// again is, for each way to cut a publication, the shares of bytes that were sent twice.
+	again map[string][]float64
 }
 
 // Publish sends generated checkpoints (6 GB in two layers, 2 rounds) to a registry with an
@@ -56,7 +58,7 @@ type publishBench struct {
 //
 // The cases: cold; warm, the same once more; runtime only, where a runtime is put beside
 // weights that the registry has, from an empty cache; resumed, where a first process is
-// killed after 60 % and a second one is measured. crane and skopeo copy the exported OCI
+// interrupted, or killed, after 60 % and a second one is measured. crane and skopeo copy the exported OCI
 // layout with the same layers, oras pushes the same files.
 //
 // The aims: cold no slower than the fastest of the others, each byte read once, nothing
@@ -68,7 +70,7 @@ func Publish(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	defer s.close()
-	b := &publishBench{session: s}
+	b := &publishBench{session: s, again: map[string][]float64{}}
 	defer b.stop()
 	if err := b.prepareAll(ctx); err != nil {
 		return nil, err
@@ -103,6 +105,7 @@ func (b *publishBench) prepareAll(ctx context.Context) (err error) {
 	if err := b.learn(); err != nil {
 		return err
 	}
+	b.tell("measuring the floors")
 	return b.floors(true)
 }
 
@@ -209,7 +212,7 @@ func (b *publishBench) rounds(ctx context.Context) error {
 	b.declare(cold, "cold: the registry is empty", all...)
 	b.declare(warmCase, "warm: the same once more", all...)
 	b.declare(runtimeOnly, "a runtime beside weights that are there", all[0])
-	b.declare(resumed, "the rest, after a kill at 60 %", all[0])
+	b.declare(resumed, "the rest, after a cut at 60 %", contestant{name: interrupted}, contestant{name: killed})
 	for round := range b.Runs {
 		for turn := range list {
 			p := list[(turn+round)%len(list)]
@@ -220,8 +223,10 @@ func (b *publishBench) rounds(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := b.visit(ctx, func(r *registry, dir string) error { return b.cut(ctx, round, r, list[0], dir) }); err != nil {
-			return err
+		for _, way := range []string{interrupted, killed} {
+			if err := b.visit(ctx, func(r *registry, dir string) error { return b.cut(ctx, round, r, list[0], way, dir) }); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -287,29 +292,26 @@ func (b *publishBench) contestant(ctx context.Context, r *registry, p publisher)
 	}
 }
 
-// cut kills a first publication after 60 % of the bytes and measures the second.
-func (b *publishBench) cut(ctx context.Context, round int, r *registry, p publisher, dir string) error {
+// cut ends a first publication after 60 % of the bytes, in one of two ways, and measures
+// the second.
+func (b *publishBench) cut(ctx context.Context, round int, r *registry, p publisher, way, dir string) error {
+	p.name = way
 	x := b.contestant(ctx, r, p)
-	first := x.script(dir)
-	size := float64(b.size)
+	first, size := x.script(dir), float64(b.size)
+	first[0][0].interrupt = way == interrupted
 	first[0][0].until = func(u Usage) bool { return float64(u.CallsWritten) >= cutAt*size }
 	out, err := measure(ctx, first)
 	if err != nil {
 		return fmt.Errorf("benching %s, %s: %w", b.name, resumed, err)
 	}
-	if !out.killed {
-		b.result.Notes = append(b.result.Notes, "the publication was over before it could be cut: take a larger -size to see it resumed")
+	if !out.ended {
+		b.result.Notes = append(b.result.Notes, way+": the first publication was over too soon; take a larger -size to see it resumed")
 		return nil
 	}
-	var second Usage
-	counted := x
-	counted.check = func(dir string, out outcome, first bool) error {
-		second = out.Usage
-		return x.check(dir, out, first)
-	}
-	if err := b.timed(ctx, resumed, round, r, counted, dir); err != nil {
+	if err := b.timed(ctx, resumed, round, r, x, dir); err != nil {
 		return err
 	}
-	b.again = append(b.again, (float64(out.CallsWritten+second.CallsWritten)-size)/size)
+	second := b.result.last(entry{resumed, way})
+	b.again[way] = append(b.again[way], (float64(out.CallsWritten+second.CallsWritten)-size)/size)
 	return nil
 }

@@ -1,7 +1,5 @@
 package bench
 
-import "fmt"
-
 // judge enters the ratios of Publish.
 func (b *publishBench) judge() {
 	r, size := b.result, float64(b.size)
@@ -46,13 +44,15 @@ func (b *publishBench) fastest(ours entry) {
 	r.compare(ours, entry{cold, best}, "wall (the fastest other)", wall, a)
 }
 
-// judgeResumed enters what a kill costs.
+// judgeResumed enters what a cut costs.
 func (b *publishBench) judgeResumed(r *Result) {
-	what, a := fmt.Sprintf("%s, sent twice / size", oursPublish), aim{AtMost, 0.03}
-	if len(b.again) == 0 {
-		r.ratio(resumed, what, 0, "nothing was cut", a)
-		return
+	for _, way := range []string{interrupted, killed} {
+		what, a := way+", sent twice / size", aim{AtMost, 0.03}
+		if len(b.again[way]) == 0 {
+			r.ratio(resumed, what, 0, "nothing was cut", a)
+			continue
+		}
+		r.ratio(resumed, what, median(b.again[way], func(v float64) float64 { return v }), "", a)
+		r.compare(entry{resumed, way}, entry{cold, oursPublish}, "wall", wall, aim{})
 	}
-	r.ratio(resumed, what, median(b.again, func(v float64) float64 { return v }), "", a)
-	r.compare(entry{resumed, oursPublish}, entry{cold, oursPublish}, "wall", wall, aim{})
 }

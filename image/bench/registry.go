@@ -139,7 +139,7 @@ func (r *registry) end(s *Sample) { s.ServerSeconds = cpuOf(r.p.cmd.Process.Pid)
 // stop ends the registry and waits for it. That it was killed is no error.
 func (r *registry) stop() error {
 	http.DefaultClient.CloseIdleConnections()
-	err := killGroup(r.p.cmd.Process)
+	err := r.p.kill()
 	<-r.done
 	return err
 }

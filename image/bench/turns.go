@@ -124,6 +124,18 @@ func (r *Result) record(inCase, contestant string, sample Sample, commands []str
 	}
 }
 
+// last is the latest sample of a contestant, which must have one.
+func (r *Result) last(e entry) Sample {
+	for _, c := range r.Cases {
+		for _, x := range c.Contestants {
+			if c.Name == e.inCase && x.Name == e.contestant {
+				return x.Samples[len(x.Samples)-1]
+			}
+		}
+	}
+	panic("no sample of " + e.contestant)
+}
+
 // programs are the files of the programs.
 func (s script) programs() []string {
 	var out []string
