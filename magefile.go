@@ -211,7 +211,7 @@ func eachFuzzTest(time string) error {
 			if !strings.HasPrefix(name, "Fuzz") {
 				continue
 			}
-			if err := sh.RunV("go", "test", "-run=^$", "-fuzz=^"+name+"$", "-fuzztime="+time, p); err != nil {
+			if err := sh.RunV("go", "test", "-run=^$", "-fuzz=^"+name+"$", "-fuzztime="+time, "-fuzzminimizetime=5x", p); err != nil {
 				return fmt.Errorf("fuzzing %s of %s: %w", name, p, err)
 			}
 		}
