@@ -217,6 +217,7 @@ func (t *transfer) receive(ctx context.Context, l *lease, body *hub.Body) error 
 				t.settle(l, n, 0, write)
 				return disk(fmt.Errorf("writing: %w", err))
 			}
+			startWriting(t.part, at, int64(got))
 		}
 		t.settle(l, n, int64(got), write)
 		if write && got > 0 {
@@ -261,8 +262,10 @@ func (t *transfer) reserve(ctx context.Context, l *lease, limit int64) (at, n in
 	}
 	l.busy = n
 	t.blocked++
+	if n > 0 && t.unrecorded+n > t.Limits.Window {
+		t.changed.Broadcast() // once: streams that woke each other would do nothing else
+	}
 	for n > 0 && t.unrecorded+n > t.Limits.Window && ctx.Err() == nil {
-		t.changed.Broadcast()
 		t.changed.Wait()
 	}
 	t.blocked--
@@ -274,10 +277,13 @@ func (t *transfer) reserve(ctx context.Context, l *lease, limit int64) (at, n in
 	return l.at, n, true, nil
 }
 
-// settle takes back what was reserved and enters what was written.
+// settle takes back what was reserved and enters what was written. It wakes the others
+// only for what one of them may wait for: with sixteen streams, waking all of them for
+// every piece costs more than writing it.
 func (t *transfer) settle(l *lease, reserved, got int64, written bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	front, fresh := t.have.front(), t.fresh
 	if written {
 		t.unrecorded -= reserved - got
 		t.fresh += got
@@ -289,8 +295,18 @@ func (t *transfer) settle(l *lease, reserved, got int64, written bool) {
 	}
 	l.at += got
 	l.busy = 0
-	t.changed.Broadcast()
+	switch due := t.due(); {
+	case t.have.front() != front, // the hash goes on
+		got < reserved,                      // there is room in the window, or a stream ends
+		fresh == 0 && t.blocked > 0,         // a record is possible, and waited for
+		fresh < due && t.fresh >= due,       // a record is due
+		t.have.total() == t.want.first.Size: // all is there
+		t.changed.Broadcast()
+	}
 }
+
+// due is how many fresh bytes are worth a record.
+func (t *transfer) due() int64 { return max(1, t.Limits.Window/2/max(1, t.active)) }
 
 // atEnd refuses a source that has more bytes than the file.
 func (t *transfer) atEnd(l *lease, body io.Reader) error {

@@ -241,7 +241,7 @@ func (t *transfer) keep(ctx context.Context) error {
 func (t *transfer) awaitFresh(ctx context.Context) (bool, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for t.fresh < max(1, t.Limits.Window/2/t.active) && (t.blocked == 0 || t.fresh == 0) {
+	for t.fresh < t.due() && (t.blocked == 0 || t.fresh == 0) {
 		if ctx.Err() != nil || t.have.total() == t.want.first.Size {
 			return false, ctx.Err()
 		}
