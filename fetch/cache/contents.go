@@ -149,7 +149,7 @@ func newBlob(name string, info fs.FileInfo) Blob {
 	return Blob{Name: name, Size: info.Size(), Disk: DiskSize(info), Changed: changed, Files: []string{}, hard: links > 1}
 }
 
-// readRefs notes which commits have names, as snapshots without entries for now.
+// readRefs notes which commits have names, as snapshots without entries: readSnapshots adds those.
 func (c *Contents) readRefs(root *os.Root) error {
 	top := c.folder + "/refs"
 	return eachFile(root, top, func(name string, info fs.FileInfo) error {

@@ -63,11 +63,7 @@ func Build(ctx context.Context, j *Job) (*BuildResult, error) {
 // nothing is downloaded: the layers' digests are proven, and publish gets the bytes itself
 // if a registry turns out to lack them.
 func Make(ctx context.Context, j *Job) (*BuildResult, error) {
-	l, err := j.ensureLock(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s, err := j.Manifest.Select(j.Variant, l.Listings())
+	l, s, err := j.selected(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -108,11 +104,7 @@ func (j *Job) missing(l *manifests.Lock, s manifests.Selection) ([]string, error
 
 // assemble describes the image.
 func (j *Job) assemble(ctx context.Context) (*image.Image, error) {
-	l, err := j.ensureLock(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s, err := j.Manifest.Select(j.Variant, l.Listings())
+	l, s, err := j.selected(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -48,11 +48,7 @@ type FetchedFile struct {
 // Before the first byte it says on Stderr what it will take; that the disk has too little
 // room is an error of kind fault.Resource.
 func Fetch(ctx context.Context, j *Job) (*FetchResult, error) {
-	l, err := j.ensureLock(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s, err := j.Manifest.Select(j.Variant, l.Listings())
+	l, s, err := j.selected(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -247,6 +247,17 @@ func (j *Job) ensureLock(ctx context.Context) (*manifests.Lock, error) {
 	return j.lock()
 }
 
+// selected returns the lock, made first where ensureLock makes one, and what the variant
+// keeps of it.
+func (j *Job) selected(ctx context.Context) (*manifests.Lock, manifests.Selection, error) {
+	l, err := j.ensureLock(ctx)
+	if err != nil {
+		return nil, manifests.Selection{}, err
+	}
+	s, err := j.Manifest.Select(j.Variant, l.Listings())
+	return l, s, err
+}
+
 // saveLock stores what was derived: in the lock itself, or in CI in the completed copy.
 func (j *Job) saveLock(l *manifests.Lock) error {
 	path := j.Lock
