@@ -62,7 +62,10 @@ func (u *upload) recover(err error) error {
 		return err
 	}
 	var no *refusal
+	shied := at.phase == sending && u.shy()
 	switch refused := errors.As(err, &no); {
+	case refused && shied && no.err.StatusCode == http.StatusRequestEntityTooLarge:
+		u.unsure = true
 	case refused && !temporary(no.err.StatusCode):
 		return u.refusedWith(at, no)
 	case at.phase == dropping:
@@ -135,7 +138,9 @@ func (u *upload) degrade(err error) error {
 	return nil
 }
 
-// shrink starts anew with smaller requests.
+// shrink goes on with smaller requests. What stands before a registry refuses one that is
+// too large without handing it on: the upload is asked for, and lives on if it still stands
+// where it did.
 func (u *upload) shrink(err error) error {
 	switch {
 	case u.registry.Restart || u.strategy == Monolithic && u.size <= minChunk:
@@ -147,7 +152,8 @@ func (u *upload) shrink(err error) error {
 	default:
 		return err
 	}
-	u.lose()
+	u.least, u.most = u.chunk, u.chunk
+	u.askAgain()
 	return nil
 }
 

@@ -70,7 +70,7 @@ func (p *publication) send(ctx context.Context, l layer) error {
 	var read atomic.Int64
 	u := &upload{
 		client: p.client, opts: p.opts, registry: r, digest: l.digest, size: l.size,
-		read: &read, sums: newSums(), strategy: r.Strategy, chunk: r.Chunk,
+		read: &read, sums: newSums(), strategy: r.Strategy, chunk: r.Chunk, least: r.Chunk, most: r.mostChunk(l.size),
 	}
 	if l.aside {
 		u.opts.Progress = nil

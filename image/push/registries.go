@@ -39,6 +39,12 @@ const (
 	// registries that store chunks as parts of an S3 upload (5 MiB at least), and below the
 	// 100 MB of a request that Cloudflare passes.
 	defaultChunk = 32 << 20
+	// largestChunk is what chunks grow to, but not over a share of the layer, so that a cut
+	// costs little. Docker's registry syncs its disk at the end of each, so that the fewer
+	// there are the better; docker itself sends a whole layer with one request, so that
+	// registries take them.
+	largestChunk = 512 << 20
+	chunkShare   = 8
 	// minChunk is the smallest chunk that a 413 is answered with.
 	minChunk = 1 << 20
 	// manifestLimit is the size of a manifest that registries have to take, by the OCI
@@ -56,9 +62,11 @@ type Registry struct {
 	Layer    int64 `json:"layer,omitempty"`
 	Manifest int64 `json:"manifest"`
 	Layers   int   `json:"layers,omitempty"`
-	// Strategy is the first to be tried; Chunk the size of a ranged PATCH.
-	Strategy Strategy `json:"strategy"`
-	Chunk    int64    `json:"chunk"`
+	// Strategy is the first to be tried; Chunk the size of the first ranged PATCH. Later
+	// ones grow while they are quick, up to LargestChunk.
+	Strategy     Strategy `json:"strategy"`
+	Chunk        int64    `json:"chunk"`
+	LargestChunk int64    `json:"largestChunk"`
 	// Restart says that an upload that was cut cannot go on.
 	Restart bool `json:"restart,omitempty"`
 	// Source says where figures and quirks come from.
@@ -93,12 +101,17 @@ func (t Target) Registry() Registry {
 		out.Strategy = Chunked
 	}
 	if out.Chunk == 0 {
-		out.Chunk = defaultChunk
+		out.Chunk, out.LargestChunk = defaultChunk, largestChunk
 	}
 	if out.Manifest == 0 {
 		out.Manifest = manifestLimit
 	}
 	return out
+}
+
+// mostChunk is what the chunks of a layer may grow to.
+func (r Registry) mostChunk(size int64) int64 {
+	return max(r.Chunk, min(r.LargestChunk, size/chunkShare))
 }
 
 // Check refuses an image that is over one of the registry's limits, before any byte is

@@ -36,7 +36,9 @@ type upload struct {
 	sums     *sums
 
 	strategy Strategy
-	chunk    int64
+	// chunk is the size of the next chunk, at least what it began with, and most what it may
+	// grow to.
+	chunk, least, most int64
 	// location is where the open upload goes on, "" without one; offset is what has
 	// arrived, and best the most that ever had: more of it is progress. Where unsure is
 	// set, the registry has to be asked.
@@ -91,7 +93,7 @@ func (u *upload) inherit() {
 	u.location, u.unsure, u.inherited = s.Location, true, true
 	u.sums.marks, u.journalled = s.Marks, len(s.Marks)
 	if s.Chunk > 0 {
-		u.chunk = s.Chunk
+		u.least, u.chunk, u.most = s.Chunk, s.Chunk, max(u.most, s.Chunk)
 	}
 }
 
@@ -132,12 +134,12 @@ func (u *upload) opened(a answer) error {
 	if err != nil {
 		return &phaseError{starting, err}
 	}
-	if n, err := strconv.ParseInt(a.header.Get("OCI-Chunk-Min-Length"), 10, 64); err == nil && n > u.chunk && n <= 1<<30 {
-		u.chunk = n
+	if n, err := strconv.ParseInt(a.header.Get("OCI-Chunk-Min-Length"), 10, 64); err == nil && n > u.least && n <= 1<<30 {
+		u.least, u.chunk, u.most = n, max(u.chunk, n), max(u.most, n)
 	}
 	u.location, u.offset, u.unsure, u.inherited = location, 0, false, false
 	u.sums, u.journalled = newSums(), 0
-	return u.opts.Journal.note(journalLine{sessionKey: u.key(), Location: location, Start: true, Chunk: u.chunk})
+	return u.opts.Journal.note(journalLine{sessionKey: u.key(), Location: location, Start: true, Chunk: u.least})
 }
 
 // ask asks what has arrived.
@@ -205,6 +207,7 @@ func (u *upload) send(ctx context.Context) error {
 	if u.offset > 0 || end < u.size {
 		header.Set("Content-Range", fmt.Sprintf("%d-%d", u.offset, end-1))
 	}
+	began, whole := time.Now(), end == u.offset+u.chunk
 	a, err := u.put(ctx, http.MethodPatch, u.location, end, header, http.StatusAccepted, http.StatusCreated, http.StatusNoContent)
 	if err != nil {
 		return &phaseError{sending, err}
@@ -223,6 +226,9 @@ func (u *upload) send(ctx context.Context) error {
 		u.resumed++
 	}
 	u.refused = 0
+	if whole && n == end {
+		u.grow(time.Since(began))
+	}
 	return u.moved(a, n)
 }
 
