@@ -24,6 +24,7 @@ type verifyResult struct {
 func setupVerify(flags *flag.FlagSet) action {
 	folder, asJSON := declareFolder(flags), jsonFlag(flags)
 	jobs := flags.Int("jobs", 0, "`N` files are checked at a time; 0 means one for each core")
+	deep := flags.Bool("deep", false, "judge the values of weights too, in the same read")
 	return func(ctx context.Context, p *program, _ []string) error {
 		if *jobs < 0 {
 			c, _ := find("verify")
@@ -33,7 +34,7 @@ func setupVerify(flags *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
-		report, err := p.verifyModels(ctx, dir, *jobs)
+		report, err := p.verifyModels(ctx, dir, models.Options{Jobs: *jobs, Deep: *deep})
 		if err != nil {
 			return err
 		}
@@ -51,8 +52,9 @@ func setupVerify(flags *flag.FlagSet) action {
 }
 
 // verifyModels runs the checks beside a progress line.
-func (p *program) verifyModels(ctx context.Context, folder *models.Folder, jobs int) (*models.Report, error) {
+func (p *program) verifyModels(ctx context.Context, folder *models.Folder, o models.Options) (*models.Report, error) {
 	progress := startProgress(p.stderr, folder.Total())
 	defer progress.stop()
-	return folder.Verify(ctx, models.Options{Jobs: jobs, Progress: progress.add})
+	o.Progress = progress.add
+	return folder.Verify(ctx, o)
 }

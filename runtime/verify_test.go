@@ -55,6 +55,8 @@ func TestVerifyReport(t *testing.T) {
 		"Total model cache size: " + total + "\n"
 	require.Equal(t, outcome{0, want, ""}, runProgram(t, nil, "verify", "-config="+config))
 	require.Equal(t, outcome{0, want, ""}, runProgram(t, nil, "verify", "-config", config, "-jobs=1"))
+	require.NotContains(t, runProgram(t, nil, "verify", "-config="+config, "-json").stdout, `"values"`)
+	require.Contains(t, runProgram(t, nil, "verify", "-config="+config, "-deep", "-json").stdout, `"kind": "svdq.qweight"`)
 
 	require.NoError(t, os.WriteFile(modelstest.Name(c, "quantised/old.bin"), nil, 0o644))
 	got := runProgram(t, nil, "verify", "-config="+config)

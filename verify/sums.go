@@ -83,7 +83,7 @@ func Reader(ctx context.Context, object string, r io.Reader, want Want, progress
 	if want.Size >= 0 {
 		r = io.LimitReader(r, want.Size+1)
 	}
-	n, err := copyContext(ctx, s, r, progress)
+	n, err := Copy(ctx, s, r, progress)
 	if err != nil {
 		return Sums{}, nil, fmt.Errorf("verifying %s: reading at byte %d: %w", object, n, err)
 	}
@@ -122,9 +122,10 @@ func (s summer) sums(n int64) Sums {
 	return sums
 }
 
-// copyContext copies r into w and looks at ctx before each piece. io.Copy is not used: it
-// would hand the copying over to r, past the context and the progress.
-func copyContext(ctx context.Context, w io.Writer, r io.Reader, progress func(int64)) (int64, error) {
+// Copy copies r to its end into w, which must not fail, in pieces of up to 1 MiB, and looks
+// at ctx before each. progress, if not nil, is told of each piece's bytes. io.Copy is not
+// used: it would hand the copying over to r, past the context and the progress.
+func Copy(ctx context.Context, w io.Writer, r io.Reader, progress func(n int64)) (int64, error) {
 	buf := make([]byte, bufferSize)
 	var total int64
 	for {

@@ -1,7 +1,9 @@
 package flow_test
 
 import (
+	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -15,6 +17,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/verify/modelset/modelsettest"
 	"github.com/plimsoll-oci/plimsoll/verify/safetensors"
+	"github.com/plimsoll-oci/plimsoll/verify/svdq/packing"
 )
 
 // TestVerifyFindsDamage: every way of spoiling a cached file is found and named.
@@ -180,29 +183,46 @@ func (o overlay) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// TestDeepFindsImpossibleValues: a checkpoint whose names, shapes and sums are right and
-// whose scales cannot be is found by -deep alone.
-func TestDeepFindsImpossibleValues(t *testing.T) {
+// TestDeepFindsWrongValues: a checkpoint in parts whose names, shapes and sums are right and
+// whose scales cannot be, or whose weight lies in another order than the format's, is found
+// by -deep alone, wherever it lies, and as an error each time.
+func TestDeepFindsWrongValues(t *testing.T) {
 	const name = "svdq-int4_r128-qwen-image-edit.safetensors"
-	checkpoints, err := modelsettest.Checkpoints(modelsettest.Tiny())
+	checkpoints, err := modelsettest.Checkpoints(modelsettest.Demo())
 	require.NoError(t, err)
 	content := checkpoints[name].Content
 	header, err := safetensors.Read(content, content.Size())
 	require.NoError(t, err)
-	scales, ok := header.Tensor("transformer_blocks.0.attn.to_qkv.wscales")
-	require.True(t, ok)
+	read := func(name string) (at int64, data []byte) {
+		tensor, ok := header.Tensor(name)
+		require.True(t, ok)
+		data, err := io.ReadAll(header.Section(content, tensor))
+		require.NoError(t, err)
+		return header.DataStart + tensor.Begin, data
+	}
+	const first, second = "transformer_blocks.0.attn.to_qkv.wscales", "transformer_blocks.2.txt_mlp.net.2.qweight"
+	scales, _ := read(first)
+	weight, tiled := read(second)
+	plain := make([]byte, len(tiled))
+	require.NoError(t, packing.UnpackNibbles(plain, tiled, 256, 1024))
+
+	w := newWorld(t).widen()
 	files := served(checkpoints)
-	files[name] = hubtest.File{LFS: true, Content: overlay{Content: content, at: header.DataStart + scales.Begin, bytes: make([]byte, 64)}}
-	w := newWorld(t)
+	files[name] = hubtest.File{LFS: true, Content: overlay{overlay{content, scales, make([]byte, 64)}, weight, plain}}
 	_, err = w.hub.Add(hubtest.Repo{Name: "nunchaku-ai/nunchaku-qwen-image-edit", Files: files})
 	require.NoError(t, err)
-	_, err = flow.Make(t.Context(), w.job())
-	require.NoError(t, err)
-	_, err = flow.VerifyIn(t.Context(), w.job(), flow.VerifyOptions{})
-	require.NoError(t, err)
-	r, err := flow.VerifyIn(t.Context(), w.job(), flow.VerifyOptions{Deep: true})
-	require.Equal(t, fault.Invalid, fault.KindOf(err), "%v", err)
-	require.Contains(t, r.Text(), "transformer_blocks.0.attn.to_qkv.wscales")
-	_, err = flow.VerifyIn(t.Context(), w.job(), flow.VerifyOptions{Deep: true, In: "docker://" + w.registry + "/demo:1"})
-	require.Equal(t, fault.Usage, fault.KindOf(err))
+	w.ship()
+	for _, in := range w.places() {
+		_, err = flow.VerifyIn(t.Context(), w.job(), flow.VerifyOptions{In: in})
+		require.NoError(t, err, in)
+		r, err := flow.VerifyIn(t.Context(), w.job(), flow.VerifyOptions{In: in, Deep: true})
+		require.Equal(t, fault.Invalid, fault.KindOf(err), "%s: %v", in, err)
+		require.Len(t, r.Findings, 2, in)
+		require.Contains(t, r.Findings[0].Message, first+" has 32 values of", in)
+		require.Contains(t, r.Findings[1].Message, second+" lies in rows, not in tiles", in)
+		for _, f := range r.Files {
+			require.Equal(t, path.Ext(f.Path) == ".safetensors", f.Values != nil, "%s: %s", in, f.Path)
+			require.Equal(t, path.Base(f.Path) != name, f.OK)
+		}
+	}
 }

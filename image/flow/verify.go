@@ -27,7 +27,7 @@ type VerifyOptions struct {
 	In string
 	// Force reads files whose sum the memo knows.
 	Force bool
-	// Deep judges the values of weights too, which a registry's stream does not allow.
+	// Deep judges the values of weights too, in the same read.
 	Deep bool
 	// JUnit is the path of a report in JUnit's XML; "" writes none.
 	JUnit string
@@ -67,10 +67,6 @@ func VerifyIn(ctx context.Context, j *Job, o VerifyOptions) (*VerifyResult, erro
 	in, err := parseInput(o.In)
 	if err != nil {
 		return nil, err
-	}
-	if o.Deep && in.form == formRegistry {
-		return nil, fault.Wrap(fault.Usage, "verify the cache or an exported layout with -deep=true", fmt.Errorf(
-			"verifying %s: values are read at any offset, which a registry's stream does not allow", in))
 	}
 	r, err := j.verify(ctx, in, o)
 	if err != nil {

@@ -22,13 +22,19 @@ import (
 func built(t *testing.T) *world {
 	t.Helper()
 	w := newWorld(t)
-	_, err := flow.Make(t.Context(), w.job())
-	require.NoError(t, err)
-	_, err = flow.Export(t.Context(), w.job(), w.full())
-	require.NoError(t, err)
-	_, err = flow.Publish(t.Context(), w.job(), []string{w.registry + "/demo:1"}, "")
-	require.NoError(t, err)
+	w.ship()
 	return w
+}
+
+// ship builds, exports and publishes the world's image.
+func (w *world) ship() {
+	w.t.Helper()
+	_, err := flow.Make(w.t.Context(), w.job())
+	require.NoError(w.t, err)
+	_, err = flow.Export(w.t.Context(), w.job(), w.full())
+	require.NoError(w.t, err)
+	_, err = flow.Publish(w.t.Context(), w.job(), []string{w.registry + "/demo:1"}, "")
+	require.NoError(w.t, err)
 }
 
 func (w *world) full() string { return filepath.Join(w.dir, "full") }
@@ -68,12 +74,7 @@ func TestVerifyInEveryPlace(t *testing.T) {
 // TestVerifyParts: a file that is cut into layers is one file wherever it lies.
 func TestVerifyParts(t *testing.T) {
 	w := newWorld(t).widen()
-	_, err := flow.Make(t.Context(), w.job())
-	require.NoError(t, err)
-	_, err = flow.Export(t.Context(), w.job(), w.full())
-	require.NoError(t, err)
-	_, err = flow.Publish(t.Context(), w.job(), []string{w.registry + "/demo:1"}, "")
-	require.NoError(t, err)
+	w.ship()
 	for i, in := range w.places() {
 		r, err := flow.VerifyIn(t.Context(), w.job(), flow.VerifyOptions{In: in})
 		require.NoError(t, err, in)

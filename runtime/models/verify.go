@@ -26,6 +26,8 @@ type Options struct {
 	// Jobs is the number of files checked at a time; below 1 it is the number of usable
 	// cores.
 	Jobs int
+	// Deep judges the values of weights too, in the same read.
+	Deep bool
 	// Progress, if not nil, is told of bytes as they are done with, Total in all. It is
 	// called from several goroutines at a time.
 	Progress func(n int64)
@@ -56,7 +58,7 @@ func (r *Report) Err() error {
 // in the report, whose Err makes one error of it. An error here means only that ctx ended
 // first; there is no report then.
 func (f *Folder) Verify(ctx context.Context, o Options) (*Report, error) {
-	r, err := modelfiles.Verify(ctx, f.config, f.disk, modelfiles.Options{Jobs: o.Jobs, Progress: o.Progress, Hints: hints})
+	r, err := modelfiles.Verify(ctx, f.config, f.disk, modelfiles.Options{Jobs: o.Jobs, Deep: o.Deep, Progress: o.Progress, Hints: hints})
 	if err != nil {
 		return nil, fmt.Errorf("verifying models in %s: %w", f.dir, err)
 	}

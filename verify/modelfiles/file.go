@@ -2,6 +2,7 @@ package modelfiles
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"path"
 
@@ -10,7 +11,6 @@ import (
 	"github.com/plimsoll-oci/plimsoll/verify"
 	"github.com/plimsoll-oci/plimsoll/verify/safetensors"
 	"github.com/plimsoll-oci/plimsoll/verify/svdq"
-	"github.com/plimsoll-oci/plimsoll/verify/svdq/values"
 )
 
 // weights is the extension of containers.
@@ -60,7 +60,12 @@ func (v *verifier) content(ctx context.Context, i int, c *Content) {
 	file, r := v.config.Files[i], &v.report.Files[i]
 	r.Parts = c.Parts
 	k := v.keeper(file)
-	found, err := v.read(ctx, r, c, file, k)
+	var j *judge
+	if v.Deep && k.container {
+		j = &judge{keeper: k}
+		defer j.close()
+	}
+	found, err := v.read(ctx, r, c, file, k, j)
 	if c.Around != nil {
 		found = append(found, c.Around()...)
 	}
@@ -69,9 +74,7 @@ func (v *verifier) content(ctx context.Context, i int, c *Content) {
 		r.unreadable(err)
 		return
 	}
-	if h := v.structure(i, k); h != nil && v.Deep {
-		v.values(ctx, r, h, c.Section)
-	}
+	v.structure(i, k, j)
 }
 
 // keeper chooses what to keep of a file: headers of containers, and the documents that
@@ -86,15 +89,19 @@ func (v *verifier) keeper(file manifests.ModelFile) *keeper {
 	return &keeper{size: file.Size}
 }
 
-// read takes the sum of all bytes, unless it is known, and keeps what k wants.
-func (v *verifier) read(ctx context.Context, r *FileReport, c *Content, file manifests.ModelFile, k *keeper) (verify.Findings, error) {
-	want := verify.Want{Size: file.Size, SHA256: file.SHA256}
-	if c.Watch.Known(want) {
-		r.SHA256, r.Remembered = file.SHA256, true
-		v.Progress(file.Size)
-		return nil, k.fill(c)
+// read takes the sum of all bytes, unless it is known, and keeps what k wants. All of them
+// go by j, if it is not nil.
+func (v *verifier) read(ctx context.Context, r *FileReport, c *Content, file manifests.ModelFile, k *keeper, j *judge) (verify.Findings, error) {
+	to := io.Writer(k)
+	if j != nil {
+		to = j
 	}
-	sums, found, err := verify.Reader(ctx, file.Path, io.TeeReader(c, k), want, v.Progress)
+	want := verify.Want{Size: file.Size, SHA256: file.SHA256}
+	if r.Remembered = c.Watch.Known(want); r.Remembered {
+		r.SHA256 = file.SHA256
+		return nil, v.readKnown(ctx, c, file, k, j)
+	}
+	sums, found, err := verify.Reader(ctx, file.Path, io.TeeReader(c, to), want, v.Progress)
 	if err == nil && found.Worst() < verify.Error {
 		c.Watch.Keep(sums.SHA256)
 	}
@@ -102,39 +109,58 @@ func (v *verifier) read(ctx context.Context, r *FileReport, c *Content, file man
 	return found, err
 }
 
-// structure judges the header of a container, and what it says about a checkpoint. It
-// returns the header, nil where there is none.
-func (v *verifier) structure(i int, k *keeper) *safetensors.Header {
+// readKnown reads what is wanted of a file whose sum is known: what k wants, or all of it
+// where values are judged.
+func (v *verifier) readKnown(ctx context.Context, c *Content, file manifests.ModelFile, k *keeper, j *judge) error {
+	if j == nil {
+		v.Progress(file.Size)
+		return k.fill(c)
+	}
+	n, err := verify.Copy(ctx, j, c, v.Progress)
+	if err != nil {
+		return fmt.Errorf("judging %s: reading at byte %d: %w", file.Path, n, err)
+	}
+	return nil
+}
+
+// structure judges the header of a container, what it says about a checkpoint and, where j
+// is not nil, the values.
+func (v *verifier) structure(i int, k *keeper, j *judge) {
 	file, r := v.config.Files[i], &v.report.Files[i]
 	claim, isCheckpoint := v.claims[file.Path]
 	v.kept[i] = k
-	if path.Ext(file.Path) != weights {
+	if !k.container {
 		if isCheckpoint {
 			r.wrong(svdq.CodeUnknown, "checkpoint %s is no %s file", claim.Name, weights)
 		}
-		return nil
+		return
 	}
-	h, err := safetensors.Read(k, k.Size())
+	parse := k.parse
+	if j != nil {
+		parse = j.parse
+	}
+	h, err := parse()
 	if err != nil {
 		r.wrong("container", "%v", err)
 		r.Findings.Hint("%s", fault.HintOf(err))
-		return nil
+		return
 	}
 	if isCheckpoint {
 		r.checkpoint(h, claim)
 		v.configs[i] = []byte(h.Metadata["config"])
 	}
-	return h
+	if j != nil {
+		r.values(j)
+	}
 }
 
-// values judges the numbers in a container. They are read where they lie, several tensors
-// at a time, after the sums: a stream cannot be judged so.
-func (v *verifier) values(ctx context.Context, r *FileReport, h *safetensors.Header, section verify.Section) {
-	if section == nil {
-		r.Findings.Add(verify.Warning, "values", r.Path, "its values were not judged: it comes as a stream here")
+// values reports on the numbers in a container. Of a file that is known to be cut they say
+// nothing.
+func (r *FileReport) values(j *judge) {
+	stats, found, err := j.finish()
+	if err != nil && r.Findings.Worst() == verify.Error {
 		return
 	}
-	stats, found, err := values.Check(ctx, h, section, values.Options{Workers: 1})
 	if err != nil {
 		r.unreadable(err)
 		return

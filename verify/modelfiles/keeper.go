@@ -91,6 +91,9 @@ func ignoreEOF(err error) error {
 	return err
 }
 
+// parse reads the header that was kept.
+func (k *keeper) parse() (*safetensors.Header, error) { return safetensors.Read(k, k.size) }
+
 // Size is the size of the file.
 func (k *keeper) Size() int64 { return k.size }
 

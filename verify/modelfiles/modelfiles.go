@@ -6,7 +6,8 @@
 // done with the bytes is the same everywhere:
 //
 //  1. Each file is read once, from its first byte to its last. sha256 is taken of all of
-//     it, while the header of a container, or a small document, is kept on the way.
+//     it, while the header of a container, or a small document, is kept on the way and,
+//     where that is asked for (Options.Deep), the values behind a header are judged.
 //  2. A .safetensors file must be a sound container, by its header (package safetensors).
 //  3. A checkpoint must be one: family, dimensions, every tensor's dtype and shape, and the
 //     precision and rank that the description and the file's name claim (package svdq).
@@ -15,8 +16,9 @@
 //     wrong already: a set of broken files only repeats their findings.
 //
 // Files are checked side by side, the largest first. Memory is one buffer for each file in
-// work, the headers, of at most 100 MB each, and the base's JSON documents; it does not grow
-// with the weights. A file that a memo knows (verify.Watch) is opened for its header only.
+// work (four and what package values keeps, with Deep), the headers, of at most 100 MB each,
+// and the base's JSON documents; it does not grow with the weights. A file that a memo knows
+// (verify.Watch) is read for its header only, or for its values.
 // Nothing ends at the first fault, and the order of a report is that of the description.
 //
 // What is found is in the report, with the names of the description; an error means that
@@ -48,7 +50,8 @@ type Place interface {
 type Content struct {
 	// ReadCloser yields the bytes of the file in order, its parts joined.
 	io.ReadCloser
-	// Section reads the same bytes at any offset; nil where they come as a stream.
+	// Section reads the same bytes at any offset, for places that are built on this one; nil
+	// where they come as a stream. Verify has no need of it.
 	Section verify.Section
 	// Parts is the number of pieces that the file lies in, 1 for a whole one.
 	Parts int
@@ -67,8 +70,7 @@ type Options struct {
 	// Progress, if not nil, is told of bytes as they are done with, Total in all where
 	// nothing is wrong. It is called from several goroutines at a time.
 	Progress func(n int64)
-	// Deep judges the values of every container too, which reads it once more; see package
-	// values.
+	// Deep judges the values of every container too, in the same read; see package values.
 	Deep bool
 	// Hints are the ways out that belong to the place, by the code of a finding. They
 	// replace the finding's own.

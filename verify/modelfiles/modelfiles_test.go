@@ -270,7 +270,7 @@ func TestCanceled(t *testing.T) {
 
 // zeros is a container of one tensor of n zero bytes, made while it is read.
 func zeros(n int64) (head string, size int64) {
-	json := fmt.Sprintf(`{"w":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}`, n, n)
+	json := fmt.Sprintf(`{"w":{"dtype":"BF16","shape":[%d],"data_offsets":[0,%d]}}`, n/2, n)
 	head = string(binary.LittleEndian.AppendUint64(nil, uint64(len(json)))) + json
 	return head, int64(len(head)) + n
 }
@@ -281,21 +281,26 @@ func (zeroReader) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
 // TestMemoryIsFlat: what is allocated does not grow with a file.
 func TestMemoryIsFlat(t *testing.T) {
-	used := func(n int64) uint64 {
-		head, size := zeros(n)
-		m := &model{ModelConfig: &manifests.ModelConfig{Files: []manifests.ModelFile{{Path: "w.safetensors", Size: size}}}, bytes: map[string][]byte{"w.safetensors": nil}}
-		s := &stream{model: m, wrap: func(io.Reader) io.Reader {
-			return io.LimitReader(io.MultiReader(strings.NewReader(head), zeroReader{}), size)
-		}}
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		r := m.check(t, s, modelfiles.Options{Jobs: 1})
-		runtime.ReadMemStats(&after)
-		require.Equal(t, []string{"w.safetensors: no-sum"}, codes(r), "the container itself is sound")
-		return after.TotalAlloc - before.TotalAlloc
+	for _, deep := range []bool{false, true} {
+		small, large := allocated(t, 1<<20, deep), allocated(t, 300<<20, deep)
+		require.Less(t, large, small+5<<20, "deep: %v", deep)
 	}
-	small, large := used(1<<20), used(300<<20)
-	require.Less(t, large, small+1<<20)
+}
+
+// allocated is what checking a container of n bytes allocates in all.
+func allocated(t *testing.T, n int64, deep bool) uint64 {
+	head, size := zeros(n)
+	m := &model{ModelConfig: &manifests.ModelConfig{Files: []manifests.ModelFile{{Path: "w.safetensors", Size: size}}}, bytes: map[string][]byte{"w.safetensors": nil}}
+	s := &stream{model: m, wrap: func(io.Reader) io.Reader {
+		return io.LimitReader(io.MultiReader(strings.NewReader(head), zeroReader{}), size)
+	}}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	r := m.check(t, s, modelfiles.Options{Jobs: 1, Deep: deep})
+	runtime.ReadMemStats(&after)
+	require.Equal(t, []string{"w.safetensors: no-sum"}, codes(r), "the container itself is sound")
+	require.Equal(t, deep, r.Files[0].Values != nil)
+	return after.TotalAlloc - before.TotalAlloc
 }
 
 // TestReportAsJSON: lists are lists, and optional values stay away.

@@ -32,8 +32,8 @@ type FileReport struct {
 	Size int64 `json:"size"`
 	// SHA256 is what the bytes have; "" if they were not read to the end.
 	SHA256 string `json:"sha256,omitempty"`
-	// Remembered says that the bytes were not read now: they were before, and nothing about
-	// the file has changed.
+	// Remembered says that the sum was not taken now: it was before, and nothing about the
+	// file has changed.
 	Remembered bool `json:"remembered,omitempty"`
 	// Parts is the number of pieces that the file lies in, 1 for a whole one, 0 if it could
 	// not be opened.

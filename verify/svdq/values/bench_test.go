@@ -2,7 +2,6 @@ package values_test
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -24,16 +23,14 @@ func BenchmarkDeep(b *testing.B) {
 		f := stored(b, p)
 		h, err := safetensors.Read(f, size(b, f))
 		require.NoError(b, err)
-		for _, workers := range []int{1, 2} {
-			b.Run(fmt.Sprintf("%s/workers=%d", precision, workers), func(b *testing.B) {
-				b.SetBytes(h.DataBytes())
-				for b.Loop() {
-					_, findings, err := values.Check(context.Background(), h, f, values.Options{Workers: workers})
-					require.NoError(b, err)
-					require.Empty(b, findings)
-				}
-			})
-		}
+		b.Run(precision, func(b *testing.B) {
+			b.SetBytes(h.DataBytes())
+			for b.Loop() {
+				_, findings, err := values.Check(context.Background(), h, f)
+				require.NoError(b, err)
+				require.Empty(b, findings)
+			}
+		})
 	}
 }
 

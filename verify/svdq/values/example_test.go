@@ -30,7 +30,7 @@ func Example() {
 		panic(err)
 	}
 
-	stats, findings, err := values.Check(context.Background(), h, bytes.NewReader(file), values.Options{})
+	stats, findings, err := values.Check(context.Background(), h, bytes.NewReader(file))
 	if err != nil {
 		panic(err)
 	}

@@ -45,7 +45,7 @@ func (f *file) tensor(t testing.TB, name string) []byte {
 
 // check runs Check over the file as it is.
 func (f *file) check(t testing.TB) (values.Stats, verify.Findings) {
-	stats, findings, err := values.Check(context.Background(), f.header, bytes.NewReader(f.bytes), values.Options{})
+	stats, findings, err := values.Check(context.Background(), f.header, bytes.NewReader(f.bytes))
 	require.NoError(t, err)
 	return stats, findings
 }

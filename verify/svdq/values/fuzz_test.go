@@ -40,7 +40,7 @@ func TestTensorsOfOddSizes(t *testing.T) {
 	b := written(t, "\x3f", oddSpecs...)
 	h, err := safetensors.Read(bytes.NewReader(b), int64(len(b)))
 	require.NoError(t, err)
-	stats, findings, err := values.Check(context.Background(), h, bytes.NewReader(b), values.Options{})
+	stats, findings, err := values.Check(context.Background(), h, bytes.NewReader(b))
 	require.NoError(t, err)
 	require.Equal(t, 10, stats.Tensors)
 	require.Subset(t, messages(findings), []string{
@@ -69,7 +69,7 @@ func FuzzCheck(f *testing.F) {
 		if err != nil {
 			return
 		}
-		stats, findings, err := values.Check(context.Background(), h, bytes.NewReader(b), values.Options{Workers: 1})
+		stats, findings, err := values.Check(context.Background(), h, bytes.NewReader(b))
 		require.NoError(t, err)
 		_, err = json.Marshal(stats)
 		require.NoError(t, err)

@@ -21,26 +21,74 @@ const (
 	kindOther  = "other"
 )
 
-// plan makes the jobs of a file, in the order of its tensors, and notes tensors of dtypes
-// that no rule knows.
-func plan(h *safetensors.Header, out *report) (jobs []job) {
-	taken := map[string]bool{}
+// maxTogether is the largest number of tensors in a job.
+const maxTogether = 2
+
+// maxKept bounds the bytes of tensors that wait for another one to go by. In the order
+// that the format's own library writes, wzeros follows wscales at once; the limit allows
+// any order in a file of the published dimensions, whose 120 wscales have 212 MB.
+const maxKept = 256 << 20
+
+// planner shares a file's tensors out among jobs.
+type planner struct {
+	header *safetensors.Header
+	jobs   []job
+	spans  []span
+	report
+	waiting map[string]int // jobs that wait for the tensor of that name
+	kept    int64          // bytes that are kept for them
+}
+
+// plan makes the jobs of a file, in the order of its tensors, and the spans that the jobs
+// take. It notes what no rule can judge.
+func plan(h *safetensors.Header) *planner {
+	p := &planner{header: h, waiting: map[string]int{}}
 	for _, t := range h.Tensors {
-		if taken[t.Name] || t.Size() == 0 {
-			continue
+		if t.Size() > 0 {
+			p.add(t)
 		}
-		j := single(h, t)
-		if zeros, ok := zerosOf(h, t); ok && j.kinds[0] == "awq.wscales" {
-			j = job{[]safetensors.Tensor{t, zeros}, []string{"awq.wscales", "awq.wzeros"}, newZeroPoints}
-			taken[zeros.Name] = true
-		}
-		if j.probe == nil {
-			out.add(verify.Info, CodeUnjudged, t.Name, "is %s, for whose values there is no rule", t.DType)
-			continue
-		}
-		jobs = append(jobs, j)
 	}
-	return jobs
+	return p
+}
+
+// add plans one tensor.
+func (p *planner) add(t safetensors.Tensor) {
+	s := span{name: t.Name, size: t.Size()}
+	scales, zeros, together := pairOf(p.header, t)
+	if together && t.Name == zeros.Name {
+		s.slot = 1
+	}
+	if n, waits := p.waiting[t.Name]; waits {
+		s.job = n
+		p.kept -= s.size
+	} else if first := min(scales.Begin, zeros.Begin); together && t.Begin == first && p.fits(zeros) {
+		s.job, s.keeps = p.start(pair(scales, zeros)), true
+		p.kept += s.size
+		p.waiting[scales.Name], p.waiting[zeros.Name] = s.job, s.job
+	} else {
+		s.job = p.start(single(p.header, t))
+	}
+	p.spans = append(p.spans, s)
+}
+
+// fits reports whether a tensor can be kept, and notes one that can't.
+func (p *planner) fits(zeros safetensors.Tensor) bool {
+	if p.kept+zeros.Size() <= maxKept {
+		return true
+	}
+	p.report.add(verify.Warning, CodeUnjudged, zeros.Name, "is not compared with wscales: more than %d MiB of scales would wait for their wzeros", maxKept>>20)
+	return false
+}
+
+// start adds a job and returns its number; it notes one without a rule.
+func (p *planner) start(j job) int {
+	if j.probe == nil {
+		t := j.tensors[0]
+		p.report.add(verify.Info, CodeUnjudged, t.Name, "is %s, for whose values there is no rule", t.DType)
+		return none
+	}
+	p.jobs = append(p.jobs, j)
+	return len(p.jobs) - 1
 }
 
 // single makes the job of one tensor; its probe is nil where no rule knows the dtype.
@@ -58,12 +106,22 @@ func single(h *safetensors.Header, t safetensors.Tensor) job {
 	return j
 }
 
-// zerosOf returns the wzeros beside a wscales of AWQ, if the two can be compared.
-func zerosOf(h *safetensors.Header, t safetensors.Tensor) (safetensors.Tensor, bool) {
+// pairOf returns the wscales and wzeros of the AWQ linear that t is one of, if the two can
+// be compared.
+func pairOf(h *safetensors.Header, t safetensors.Tensor) (scales, zeros safetensors.Tensor, ok bool) {
 	module, suffix := split(t.Name)
-	zeros, ok := h.Tensor(module + ".wzeros")
-	bothBF16 := t.DType == safetensors.BF16 && zeros.DType == safetensors.BF16
-	return zeros, ok && suffix == "wscales" && bothBF16 && zeros.Size() == t.Size()
+	if suffix != "wscales" && suffix != "wzeros" {
+		return scales, zeros, false
+	}
+	scales, hasScales := h.Tensor(module + ".wscales")
+	zeros, hasZeros := h.Tensor(module + ".wzeros")
+	bothBF16 := scales.DType == safetensors.BF16 && zeros.DType == safetensors.BF16
+	return scales, zeros, hasScales && hasZeros && bothBF16 && zeros.Size() == scales.Size()
+}
+
+// pair makes the job of two tensors.
+func pair(scales, zeros safetensors.Tensor) job {
+	return job{[]safetensors.Tensor{scales, zeros}, []string{"awq.wscales", "awq.wzeros"}, newZeroPoints}
 }
 
 // kindOf names what a tensor is: what kind of linear it belongs to, and its role there.

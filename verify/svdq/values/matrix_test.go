@@ -31,7 +31,7 @@ func verdict(t testing.TB, b []byte) (verify.Findings, error) {
 	if findings.Err() != nil {
 		return findings, nil
 	}
-	_, more, err := values.Check(context.Background(), h, bytes.NewReader(b), values.Options{})
+	_, more, err := values.Check(context.Background(), h, bytes.NewReader(b))
 	require.NoError(t, err)
 	return append(findings, more...), nil
 }

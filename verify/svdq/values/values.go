@@ -43,7 +43,11 @@
 // nibble is a code there, seven of eight random groups reach a peak, and a group that lost
 // its only peak is far below the share of a whole tensor, in any format.
 //
-// Check needs the header and an io.ReaderAt. It takes any safetensors file: tensors that
+// # One pass
+//
+// A Checker is fed the data of a file as they go by, in the order of the file, and needs
+// nothing but the header beforehand: a stream from a registry is judged like a file on
+// disk, in the same read that takes the sums. It takes any safetensors file: tensors that
 // belong to no quantised linear are held against the rules for floating-point values, and
 // dtypes without a rule are named.
 package values
@@ -52,53 +56,25 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"runtime"
-	"sync/atomic"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/plimsoll-oci/plimsoll/verify"
 	"github.com/plimsoll-oci/plimsoll/verify/safetensors"
 )
 
-// pieceSize is the unit of reading, a multiple of all layouts' units. A worker holds two.
+// pieceSize is the unit of judging, a multiple of all layouts' units.
 const pieceSize = 1 << 20
 
-// Options says how Check works; the zero value is ready for use.
-type Options struct {
-	// Workers is the number of tensors that are read side by side; 0 is GOMAXPROCS. Each
-	// takes 2 MiB of memory, whatever the size of the file.
-	Workers int
-	// Progress, if not nil, is called with the number of bytes after each piece that was
-	// read, from several goroutines at once. The calls add up to the data bytes of the
-	// tensors that have a rule.
-	Progress func(n int64)
-}
-
-// Check reads all tensors of the file that h was read from and returns their statistics
-// and what is wrong with them. Every byte is read once, in pieces of 1 MiB. Messages begin
-// with the tensor's name; the same fault of many blocks is one finding that counts them.
-// The findings' Object is empty: the caller knows the name of the file. Their order and
-// the statistics do not depend on the number of workers.
-//
-// An error means that the values could not be read to the end, because r failed, ended
-// early or ctx was cancelled; it says nothing about them.
-func Check(ctx context.Context, h *safetensors.Header, r io.ReaderAt, o Options) (Stats, verify.Findings, error) {
-	c := checker{header: h, file: r, options: o}
-	var out report
-	c.jobs = plan(h, &out)
-	c.outcomes = make([]outcome, len(c.jobs))
-	if err := c.run(ctx); err != nil {
-		return Stats{}, nil, err
+// Check reads the data of the file that h was read from, once and from front to back, and
+// returns what a Checker finds. An error means that the values could not be read to the
+// end, because r failed, ended early or ctx ended; it says nothing about them.
+func Check(ctx context.Context, h *safetensors.Header, r io.ReaderAt) (Stats, verify.Findings, error) {
+	c := New(h)
+	defer c.Close()
+	data := io.NewSectionReader(r, h.DataStart, h.DataBytes())
+	if _, err := verify.Copy(ctx, c, data, nil); err != nil {
+		return Stats{}, nil, fmt.Errorf("checking values: %w", err)
 	}
-	var kinds collection
-	for _, x := range c.outcomes {
-		for _, n := range x.numbers {
-			kinds.add(n)
-		}
-		out.faults = append(out.faults, x.faults...)
-	}
-	return kinds.stats(), out.findings(), nil
+	return c.Finish()
 }
 
 // job is one tensor, or several of the same size whose values belong together.
@@ -120,91 +96,4 @@ type probe interface {
 type outcome struct {
 	numbers []numbers
 	report
-}
-
-// checker is one run of Check.
-type checker struct {
-	header   *safetensors.Header
-	file     io.ReaderAt
-	options  Options
-	jobs     []job
-	outcomes []outcome // of the jobs
-	next     atomic.Int64
-}
-
-// run does the jobs on all workers.
-func (c *checker) run(ctx context.Context) error {
-	workers := c.options.Workers
-	if workers <= 0 {
-		workers = runtime.GOMAXPROCS(0)
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	for range min(workers, len(c.jobs)) {
-		group.Go(func() error { return c.work(ctx) })
-	}
-	return group.Wait()
-}
-
-// work does jobs until none is left.
-func (c *checker) work(ctx context.Context) error {
-	var buffers [maxTogether][]byte
-	for i := range buffers {
-		buffers[i] = make([]byte, min(pieceSize, c.largest()))
-	}
-	for {
-		i := int(c.next.Add(1)) - 1
-		if i >= len(c.jobs) {
-			return nil
-		}
-		p := c.jobs[i].probe()
-		if err := c.read(ctx, c.jobs[i], p, buffers); err != nil {
-			return err
-		}
-		c.outcomes[i] = p.outcome(c.jobs[i])
-	}
-}
-
-// largest is the size of the largest tensor.
-func (c *checker) largest() (size int64) {
-	for _, j := range c.jobs {
-		size = max(size, j.tensors[0].Size())
-	}
-	return size
-}
-
-// maxTogether is the largest number of tensors in a job.
-const maxTogether = 2
-
-// read feeds a job's tensors to its probe.
-func (c *checker) read(ctx context.Context, j job, p probe, buffers [maxTogether][]byte) error {
-	size := j.tensors[0].Size()
-	for off := int64(0); off < size; off += pieceSize {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("checking values of %s: %w", shorten(j.tensors[0].Name), err)
-		}
-		pieces := buffers[:len(j.tensors)]
-		for i, t := range j.tensors {
-			pieces[i] = pieces[i][:min(pieceSize, size-off)]
-			if err := c.readAt(pieces[i], t, off); err != nil {
-				return err
-			}
-		}
-		p.feed(pieces...)
-	}
-	return nil
-}
-
-// readAt fills p from a tensor's data.
-func (c *checker) readAt(p []byte, t safetensors.Tensor, off int64) error {
-	n, err := c.file.ReadAt(p, c.header.DataStart+t.Begin+off)
-	if n < len(p) {
-		if err == nil || err == io.EOF {
-			err = io.ErrUnexpectedEOF
-		}
-		return fmt.Errorf("checking values of %s: reading byte %d of %d: %w", shorten(t.Name), off+int64(n), t.Size(), err)
-	}
-	if c.options.Progress != nil {
-		c.options.Progress(int64(n))
-	}
-	return nil
 }
