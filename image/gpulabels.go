@@ -2,7 +2,6 @@ package image
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/plimsoll-oci/plimsoll/manifests"
@@ -30,49 +29,30 @@ const (
 
 // addGPULabels adds the labels of the checkpoints aboard; memory only where the lock knows
 // the tensors of all of them.
-func addGPULabels(out map[string]string, m *manifests.ModelConfig) {
-	checkpoints := gpu.Checkpoints(m)
-	if len(checkpoints) == 0 {
+func addGPULabels(out map[string]string, c *manifests.ModelConfig) {
+	m := gpu.Describe(c)
+	if m == nil {
 		return
 	}
-	out[LabelGPU] = capabilities(checkpoints, func(r gpu.Route) bool { return r.Planned })
-	out[LabelGPUNative] = capabilities(checkpoints, func(r gpu.Route) bool { return r.Planned && r.Method == gpu.Native })
-	out[LabelGPUStatus] = gpu.Status
-	for _, mode := range []gpu.Mode{gpu.ResidentInt8, gpu.Resident, gpu.Component, gpu.Transformer, gpu.Offload} {
-		if bytes, ok := most(checkpoints, mode); ok {
-			picture := gpu.PictureOf(m)
-			out[LabelGPUMemory+string(mode)] = fmt.Sprint(bytes)
-			out[LabelGPUPicture] = fmt.Sprintf("estimated for %d pixels with %d reference", picture.Area, picture.References)
-		}
+	out[LabelGPU] = capabilities(m, func(g gpu.Generation) bool { return g.Planned })
+	out[LabelGPUNative] = capabilities(m, func(g gpu.Generation) bool { return g.Native })
+	out[LabelGPUStatus] = m.Status
+	for _, n := range m.Memory {
+		out[LabelGPUMemory+string(n.Mode)] = fmt.Sprint(n.Bytes)
+		out[LabelGPUPicture] = fmt.Sprintf("estimated for %d pixels with %d reference", m.Picture.Area, m.Picture.References)
 	}
 }
 
-// capabilities joins those that have such a route for every checkpoint.
-func capabilities(checkpoints []gpu.Checkpoint, which func(gpu.Route) bool) string {
+// capabilities joins those of the generations that are such ones.
+func capabilities(m *gpu.Model, which func(gpu.Generation) bool) string {
 	var out []string
-	for _, r := range gpu.Routes(checkpoints[0].Precision) {
-		lacks := func(c gpu.Checkpoint) bool {
-			found, ok := gpu.Find(c.Precision, r.Capability)
-			return !ok || !which(found)
-		}
-		if !slices.ContainsFunc(checkpoints, lacks) {
-			out = append(out, r.Capability.String())
+	for _, g := range m.Generations {
+		if which(g) {
+			out = append(out, g.Capability.String())
 		}
 	}
 	if out == nil {
 		return "none"
 	}
 	return strings.Join(out, ",")
-}
-
-// most is the largest need in a mode; ok is false if one of the checkpoints has none.
-func most(checkpoints []gpu.Checkpoint, mode gpu.Mode) (bytes int64, ok bool) {
-	for _, c := range checkpoints {
-		n, known := c.Need(mode)
-		if !known {
-			return 0, false
-		}
-		bytes = max(bytes, n)
-	}
-	return bytes, true
 }

@@ -48,11 +48,11 @@ func optionalNeeds(config string) (*modelNeeds, error) {
 
 // needsOf describes a model; nil for one without checkpoints.
 func needsOf(c *manifests.ModelConfig) *modelNeeds {
-	checkpoints := gpu.Checkpoints(c)
-	if len(checkpoints) == 0 {
+	m := gpu.Describe(c)
+	if m == nil {
 		return nil
 	}
-	return &modelNeeds{Name: c.Name, Variant: c.Variant, Status: gpu.Status, PixelArea: gpu.PictureOf(c).Area, Checkpoints: checkpoints}
+	return &modelNeeds{Name: c.Name, Variant: c.Variant, Status: m.Status, PixelArea: m.Picture.Area, Checkpoints: m.Checkpoints}
 }
 
 // advise answers for every checkpoint on a device; nothing without a model.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -155,8 +156,7 @@ func (r *registry) get(ctx context.Context, d v1.Descriptor, from int64) (io.Rea
 
 // checkRange makes sure that the rest of a blob begins where it was asked for.
 func checkRange(header string, from int64) error {
-	var start int64
-	if _, err := fmt.Sscanf(header, "bytes %d-", &start); err != nil || start != from {
+	if !strings.HasPrefix(header, fmt.Sprintf("bytes %d-", from)) {
 		return fmt.Errorf("the registry answers with range %q, asked was for byte %d", header, from)
 	}
 	return nil

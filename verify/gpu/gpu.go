@@ -16,7 +16,8 @@
 // the headers of verified files) and from what the pipeline keeps beside them for one
 // picture; the formulas are at their functions. They are estimates until they are measured.
 //
-// The package is pure: data and functions, no device is asked.
+// The package is pure: data and functions, no device is asked. Describe gives all of it for
+// one model; Checkpoint.Advise answers for one checkpoint on one GPU.
 package gpu
 
 import (

@@ -32,6 +32,8 @@ const (
 type Need struct {
 	Mode  Mode  `json:"mode"`
 	Bytes int64 `json:"bytes"`
+	// Measured says that this project measured it; otherwise it is an estimate.
+	Measured bool `json:"measured"`
 }
 
 // Context is what a process's CUDA context takes of a device before anything is allocated:
@@ -67,9 +69,9 @@ const (
 // Picture is the request that memory is computed for.
 type Picture struct {
 	// Area is in pixels. Below 1 it is DefaultArea.
-	Area int64
+	Area int64 `json:"area"`
 	// References are the pictures that are edited; each adds as many tokens as the result.
-	References int64
+	References int64 `json:"references"`
 }
 
 // DefaultArea is 1024 by 1024 pixels, the area that the model was made for.
@@ -135,14 +137,14 @@ func (s set) needs() []Need {
 	others := s.text.weights() + s.vae.weights()
 	var out []Need
 	if s.precision == svdq.Int4 {
-		out = append(out, Need{ResidentInt8, s.unpacked() + others + most})
+		out = append(out, Need{Mode: ResidentInt8, Bytes: s.unpacked() + others + most})
 		buffers.transformer += mlpRatio * s.transformer.Width * s.transformer.Width
 	}
 	out = append(out,
-		Need{Resident, s.transformer.weights() + others + max(most, buffers.transformer)},
-		Need{Component, max(s.transformer.weights()+buffers.transformer, s.text.weights()+buffers.text, s.vae.weights()+buffers.vae)},
-		Need{Transformer, s.transformer.weights() + buffers.transformer},
-		Need{Offload, max(s.transformer.streamed(3)+buffers.transformer, s.text.streamed(2)+buffers.text, s.vae.weights()+buffers.vae)},
+		Need{Mode: Resident, Bytes: s.transformer.weights() + others + max(most, buffers.transformer)},
+		Need{Mode: Component, Bytes: max(s.transformer.weights()+buffers.transformer, s.text.weights()+buffers.text, s.vae.weights()+buffers.vae)},
+		Need{Mode: Transformer, Bytes: s.transformer.weights() + buffers.transformer},
+		Need{Mode: Offload, Bytes: max(s.transformer.streamed(3)+buffers.transformer, s.text.streamed(2)+buffers.text, s.vae.weights()+buffers.vae)},
 	)
 	for i := range out {
 		out[i].Bytes += Context

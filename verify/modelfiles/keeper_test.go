@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plimsoll-oci/plimsoll/verify/safetensors"
+	"github.com/plimsoll-oci/plimsoll/verify/svdq/values"
 )
 
 // container is a container with the given header and data.
@@ -48,6 +49,41 @@ func FuzzKeeper(f *testing.F) {
 		filled := keepHeader(size)
 		require.NoError(t, filled.fill(bytes.NewReader(data)))
 		require.Equal(t, k.bytes, filled.bytes)
+	})
+}
+
+// FuzzJudge: however a file is cut into writes, its values are judged as those of the whole
+// file are, and a file that is cut or no container is not judged.
+func FuzzJudge(f *testing.F) {
+	const scales = `{"a.qweight":{"dtype":"I32","shape":[1,32],"data_offsets":[0,128]},` +
+		`"a.wscales":{"dtype":"BF16","shape":[6],"data_offsets":[128,140]},"a.wzeros":{"dtype":"BF16","shape":[6],"data_offsets":[140,152]}}`
+	for step, data := range [][]byte{container(header, 100), container(header, 99), container("{}", 0), container(scales, 152), container(scales, 151), {}, {1, 2}} {
+		f.Add(data, step)
+		f.Add(data, 1000)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, step int) {
+		size := int64(len(data))
+		j := &judge{keeper: keepHeader(size)}
+		defer j.close()
+		for rest := data; len(rest) > 0; {
+			n := min(max(step, 1), len(rest))
+			_, err := j.Write(rest[:n])
+			require.NoError(t, err)
+			rest = rest[n:]
+		}
+		h, wantErr := safetensors.Read(bytes.NewReader(data), size)
+		got, err := j.parse()
+		require.Equal(t, h, got)
+		if wantErr != nil {
+			require.EqualError(t, err, wantErr.Error())
+			return
+		}
+		stats, found, err := j.finish()
+		require.NoError(t, err)
+		wantStats, wantFound, err := values.Check(t.Context(), h, bytes.NewReader(data))
+		require.NoError(t, err)
+		require.Equal(t, wantStats, stats)
+		require.Equal(t, wantFound, found)
 	})
 }
 

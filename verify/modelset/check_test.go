@@ -194,29 +194,6 @@ func TestEmptyFileSystem(t *testing.T) {
 	require.Contains(t, found[0].Message, "not a diffusers model set")
 }
 
-// FuzzCheck feeds foreign bytes to every document that is parsed. Whatever they are, Check
-// comes back, and only the unchanged document gives no finding of an error.
-func FuzzCheck(f *testing.F) {
-	right := base(f, modelsettest.Tiny())
-	names := []string{"model_index.json", index, "vae/config.json", "transformer/config.json", "text_encoder/config.json",
-		"processor/preprocessor_config.json", "processor/tokenizer.json", "tokenizer/vocab.json", "tokenizer/added_tokens.json"}
-	for i, name := range names {
-		f.Add(i, content(f, right, name))
-		f.Add(i, []byte("{}"))
-		f.Add(i, []byte(`{"vocab_size":-1,"weight_map":{"a":"/"},"model":null}`))
-	}
-	f.Fuzz(func(t *testing.T, i int, document []byte) {
-		name := names[uint(i)%uint(len(names))]
-		m := maps.Clone(right)
-		m[name] = section(string(document))
-		for _, finding := range modelset.Check(m) {
-			require.NotEmpty(t, finding.Code)
-			require.NotEmpty(t, finding.Object)
-			require.NotEqual(t, "unreadable", finding.Code)
-		}
-	})
-}
-
 // TestCheckpointsFitTheBase: the configuration inside every quantised checkpoint agrees
 // with the components of the base repository.
 func TestCheckpointsFitTheBase(t *testing.T) {
