@@ -48,9 +48,9 @@ func sizes(t *testing.T, c *manifests.ModelConfig) (fast, plain, total string) {
 func TestVerifyReport(t *testing.T) {
 	c, config := writeImage(t)
 	fast, plain, total := sizes(t, c)
-	want := "✓ Base Model found (Maker/Small-Edit)\n" +
-		"✓ fast.safetensors: " + fast + " (int4, rank 16, 3 parts)\n" +
-		"✓ plain.safetensors: " + plain + " (int4, rank 16)\n" +
+	want := "✓ Base Model found (Maker/Small-Edit, 2 files, 0.00 MB)\n" +
+		"✓ fast.safetensors: " + fast + " (qwen-image int4 rank 16, variant fast by its sum alone, 3 parts)\n" +
+		"✓ plain.safetensors: " + plain + " (qwen-image int4 rank 16, variant plain by its sum alone)\n" +
 		"Found 2/2 Quantised Models\n" +
 		"Total model cache size: " + total + "\n"
 	require.Equal(t, outcome{0, want, ""}, runProgram(t, nil, "verify", "-config="+config))
@@ -87,7 +87,7 @@ func TestVerifyReportsWhatIsWrong(t *testing.T) {
 			func(t *testing.T, c *manifests.ModelConfig) {
 				require.NoError(t, os.Remove(modelstest.Name(c, modelstest.Plain)))
 			},
-			[]string{"✓ Base Model found (Maker/Small-Edit)\n", "✗ Missing: plain.safetensors\n", "Found 1/2 Quantised Models\n"},
+			[]string{"✓ Base Model found (Maker/Small-Edit, 2 files, 0.00 MB)\n", "✗ Missing: plain.safetensors\n", "Found 1/2 Quantised Models\n"},
 			[2]string{"1 of 4 files is wrong", lost},
 		},
 		"missing part": {

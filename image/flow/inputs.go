@@ -101,13 +101,16 @@ func (j *Job) openInput(ctx context.Context, in input, m *subject, memo *verify.
 	return files, files, err
 }
 
+const folderHint = "name the folder that holds the folders of the sources, such as /app/models"
+
 // checkFolder tells a folder that is not there from one that lacks every file.
 func checkFolder(path string) error {
 	info, err := os.Stat(path)
 	switch {
-	case errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir():
-		return fault.Wrap(fault.Usage, "name the folder that holds the folders of the sources, such as /app/models",
-			fmt.Errorf("reading -in=dir:%s: there is no such folder", path))
+	case errors.Is(err, fs.ErrNotExist):
+		return fault.Wrap(fault.Usage, folderHint, fmt.Errorf("reading -in=dir:%s: there is no such folder", path))
+	case err == nil && !info.IsDir():
+		return fault.Wrap(fault.Usage, folderHint, fmt.Errorf("reading -in=dir:%s: it is a file, not a folder", path))
 	case err != nil:
 		return fault.Wrap(fault.Resource, "", fmt.Errorf("reading -in=dir:%s: %w", path, err))
 	}

@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"runtime"
+	"slices"
+	"strings"
 
 	"github.com/plimsoll-oci/plimsoll/fetch/progress"
 	"github.com/plimsoll-oci/plimsoll/image/contents"
@@ -51,6 +55,8 @@ type VerifyResult struct {
 	Layers []contents.LayerReport `json:"layers,omitempty"`
 	// Findings are all of the above: of files, sets and layers, in this order.
 	Findings verify.Findings `json:"-"`
+
+	config *manifests.ModelConfig
 }
 
 // Verify proves the kept files in the cache against the lock: size and sha256, then the
@@ -68,6 +74,9 @@ func VerifyIn(ctx context.Context, j *Job, o VerifyOptions) (*VerifyResult, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := checkJUnit(o.JUnit); err != nil {
+		return nil, err
+	}
 	r, err := j.verify(ctx, in, o)
 	if err != nil {
 		return nil, err
@@ -78,6 +87,21 @@ func VerifyIn(ctx context.Context, j *Job, o VerifyOptions) (*VerifyResult, erro
 		}
 	}
 	return r, r.Err()
+}
+
+// checkJUnit tells before the work that the report could not be written after it.
+func checkJUnit(path string) error {
+	if path == "" {
+		return nil
+	}
+	folder, err := os.Stat(filepath.Dir(path))
+	if err == nil && !folder.IsDir() {
+		err = fmt.Errorf("%s is not a folder", filepath.Dir(path))
+	}
+	if err != nil {
+		return fault.Wrap(fault.Usage, "create the folder first, or pass another path", fmt.Errorf("reading -junit=%s: %w", path, err))
+	}
+	return nil
 }
 
 // Err is nil if everything is right. Otherwise it counts what is wrong; its kind and hint
@@ -127,7 +151,7 @@ func (j *Job) verify(ctx context.Context, in input, options VerifyOptions) (*Ver
 	if err != nil {
 		return nil, err
 	}
-	r := &VerifyResult{SchemaVersion: SchemaVersion, Model: j.Manifest.Name, Variant: m.selection.Variant, In: in.String()}
+	r := &VerifyResult{SchemaVersion: SchemaVersion, Model: j.Manifest.Name, Variant: m.selection.Variant, In: in.String(), config: m.config}
 	if err := j.verifyPlace(ctx, in, options, m, place, img, r); err != nil {
 		return nil, fmt.Errorf("verifying %s in %s: %w", r.Model, r.In, err)
 	}
@@ -150,10 +174,33 @@ func (j *Job) verifyPlace(ctx context.Context, in input, options VerifyOptions, 
 		return err
 	}
 	r.Report = *files
+	if in.form == formDir {
+		r.hintAtFolder(m)
+	}
 	if img != nil {
 		return r.addLayers(ctx, img, m, in, bar.Add)
 	}
 	return nil
+}
+
+// hintAtFolder replaces the way out where a folder holds nothing of the model: then it is
+// not the files that are wrong, but the folder.
+func (r *VerifyResult) hintAtFolder(m *subject) {
+	var names []string
+	for _, s := range m.config.Sources {
+		names = append(names, s.Path)
+	}
+	there := func(f verify.Finding) bool { return f.Code != "missing" }
+	for _, f := range r.Files {
+		if f.OK || slices.ContainsFunc(f.Findings, there) {
+			return
+		}
+	}
+	for _, f := range r.Files {
+		for i := range f.Findings {
+			f.Findings[i].Hint = fmt.Sprintf("the folder holds nothing of the model: name the one with %s in it; -in=cache is the download cache", strings.Join(names, " and "))
+		}
+	}
 }
 
 func (j *Job) verifyJobs(in input) int {

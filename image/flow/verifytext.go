@@ -4,34 +4,25 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/plimsoll-oci/plimsoll/verify/modelfiles"
+	"github.com/plimsoll-oci/plimsoll/verify"
 )
 
-// Text is in the form of the replaced verifier's report, with real checks behind it.
+// Text is in the form of the replaced verifier's report, with real checks behind it; the
+// image's other layers and a count of all files are added.
 func (r *VerifyResult) Text() string {
-	var out strings.Builder
-	good := 0
-	for _, f := range r.Files {
-		if f.OK {
-			good++
-		}
-		fmt.Fprintf(&out, "%s %s: %s%s\n", mark(f.OK), f.Path, size(f.Size), remarks(f))
-	}
-	for _, s := range r.Sets {
-		if s.Skipped != "" {
-			fmt.Fprintf(&out, "- set %s: not checked: %s\n", s.Source, s.Skipped)
-		} else {
-			fmt.Fprintf(&out, "%s set %s\n", mark(s.OK), s.Source)
-		}
-	}
+	var layers strings.Builder
 	for _, l := range r.Layers {
-		fmt.Fprintf(&out, "%s layer %s, %s: %s\n", mark(l.OK), l.Kind, l.Title, size(l.Size))
+		fmt.Fprintf(&layers, "%s layer %s, %s: %s\n", mark(l.OK), l.Kind, l.Title, size(l.Size))
+		for _, f := range l.Findings {
+			if f.Severity == verify.Error {
+				fmt.Fprintf(&layers, "✗ %s\n", f)
+			} else {
+				fmt.Fprintf(&layers, "⚠ %s\n", f)
+			}
+		}
 	}
-	for _, f := range r.Findings {
-		fmt.Fprintf(&out, "%s: %s\n", f.Severity, f)
-	}
-	fmt.Fprintf(&out, "%d of %d files verified in %s, %s\n", good, len(r.Files), r.In, size(r.Bytes))
-	return out.String()
+	good := len(r.Files) - len(r.Wrong())
+	return r.Report.Text(r.config, layers.String()) + fmt.Sprintf("%d of %d files verified in %s\n", good, len(r.Files), r.In)
 }
 
 func mark(ok bool) string {
@@ -39,22 +30,4 @@ func mark(ok bool) string {
 		return "✓"
 	}
 	return "✗"
-}
-
-// remarks says what a checkpoint is, and how a file was looked at.
-func remarks(f modelfiles.FileReport) string {
-	var out []string
-	if c := f.Checkpoint; c != nil {
-		out = append(out, fmt.Sprintf("%s %s rank %d", c.Family, c.Precision, c.Rank), c.Variant.String())
-	}
-	if f.Parts > 1 {
-		out = append(out, fmt.Sprintf("%d parts", f.Parts))
-	}
-	if f.Remembered {
-		out = append(out, "unchanged since it was read")
-	}
-	if out == nil {
-		return ""
-	}
-	return " (" + strings.Join(out, ", ") + ")"
 }

@@ -31,7 +31,7 @@ type Disk struct {
 	Memo *verify.Memo
 }
 
-var _ Place = Disk{}
+var _ Revealer = Disk{}
 
 // Folder is the files of the description below a folder, each whole or in the parts of the
 // description. Where both could be, parts are preferred, unless only the whole file is
@@ -97,6 +97,23 @@ func (d Disk) Open(_ context.Context, file manifests.ModelFile) (*Content, verif
 		io.Closer
 	}{io.NewSectionReader(l, 0, l.Size()), l}
 	return &Content{ReadCloser: reader, Section: l, Parts: len(l.Names), Watch: watch}, found, nil
+}
+
+// Reveal implements Revealer, for a file that lies in one piece.
+func (d Disk) Reveal(file manifests.ModelFile) (verify.Section, io.Closer, bool) {
+	pieces := d.Pieces(file)
+	if len(pieces) != 1 {
+		return nil, nil, false
+	}
+	info, err := os.Stat(pieces[0].Path)
+	if err != nil || !info.Mode().IsRegular() {
+		return nil, nil, false
+	}
+	f, err := os.Open(pieces[0].Path)
+	if err != nil {
+		return nil, nil, false
+	}
+	return io.NewSectionReader(f, 0, info.Size()), f, true
 }
 
 // OpenLocal opens a file for reads at any offset. Findings say what is wrong with it: their

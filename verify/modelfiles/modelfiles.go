@@ -46,6 +46,14 @@ type Place interface {
 	Open(ctx context.Context, file manifests.ModelFile) (*Content, verify.Findings, error)
 }
 
+// Revealer is a Place that can show a file of the wrong size as it is, so that a whole file
+// under a wrong name can be told from a damaged one.
+type Revealer interface {
+	Place
+	// Reveal opens the file, whatever its size. ok is false where there is nothing to show.
+	Reveal(file manifests.ModelFile) (content verify.Section, closer io.Closer, ok bool)
+}
+
 // Content is an opened file. It is read by one goroutine, which closes it.
 type Content struct {
 	// ReadCloser yields the bytes of the file in order, its parts joined.

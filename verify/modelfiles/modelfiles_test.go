@@ -22,6 +22,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/verify"
 	"github.com/plimsoll-oci/plimsoll/verify/modelfiles"
+	"github.com/plimsoll-oci/plimsoll/verify/modelset/modelsettest"
 	"github.com/plimsoll-oci/plimsoll/verify/svdq"
 	"github.com/plimsoll-oci/plimsoll/verify/svdq/svdqtest"
 )
@@ -320,4 +321,34 @@ func TestReportAsJSON(t *testing.T) {
 		require.IsType(t, []any{}, f["findings"])
 	}
 	require.Equal(t, []map[string]any{{"source": "base", "ok": false, "skipped": v.Sets[0]["skipped"], "findings": []any{}}}, v.Sets)
+}
+
+// TestAnotherFileUnderTheName: a whole checkpoint of another rank is no damaged one, and the
+// first thing that is said of it is what it is; a cut one is damaged, and nothing else.
+func TestAnotherFileUnderTheName(t *testing.T) {
+	m := newModel(t)
+	checkpoints, err := modelsettest.Checkpoints(modelsettest.Tiny())
+	require.NoError(t, err)
+	other := checkpoints["svdq-int4_r32-qwen-image-edit.safetensors"].Content
+	data, err := io.ReadAll(io.NewSectionReader(other, 0, other.Size()))
+	require.NoError(t, err)
+	dir := t.TempDir()
+	m.write(t, dir)
+	name := filepath.Join(dir, plain)
+	require.NoError(t, os.WriteFile(name, data, 0o644))
+	r := m.check(t, modelfiles.Folder(dir, nil), modelfiles.Options{Hints: map[string]string{"size": "copy it again"}})
+	require.Equal(t, []string{plain + ": checkpoint-name", plain + ": rank", plain + ": size"}, codes(r))
+	require.Equal(t, "r128 in the name, 32 in the tensors", r.Wrong()[0].Findings[0].Message)
+	require.Contains(t, fault.HintOf(r.Err()), "the tensors decide, not the name")
+	require.Equal(t, 32, r.Wrong()[0].Checkpoint.Rank)
+	require.Empty(t, r.Wrong()[0].Checkpoint.Variant.Locked)
+
+	for _, bytes := range [][]byte{data[:len(data)-1], data[:9], {}} {
+		require.NoError(t, os.WriteFile(name, bytes, 0o644))
+		require.Equal(t, []string{plain + ": size"}, codes(m.check(t, modelfiles.Folder(dir, nil), modelfiles.Options{})))
+	}
+	m.file(plain).Parts = []int64{5, m.file(plain).Size - 5}
+	m.write(t, dir)
+	require.NoError(t, os.WriteFile(name+".part-01-of-02", data, 0o644))
+	require.Equal(t, []string{plain + ".part-01-of-02: size"}, codes(m.check(t, modelfiles.Folder(dir, nil), modelfiles.Options{})))
 }
