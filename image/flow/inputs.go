@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"strings"
 
@@ -59,10 +60,28 @@ var placeHints = map[form]map[string]string{
 		"missing", "not-regular", "size", "sha256", "container"),
 	formDir: hintsFor("copy the file again from where it is right: -in=cache checks the download cache",
 		"missing", "not-regular", "size", "sha256", "container"),
-	formOCI: hintsFor("run the build target again, and export where a full layout is needed: -in=cache checks what it takes the files from",
-		"missing", "not-regular", "size", "sha256", "container", contents.CodeMissing, contents.CodeExtra, contents.CodeForm, contents.CodeDigest, contents.CodeFraming),
-	formRegistry: hintsFor("delete the tag and run publish again: the registry does not have what the lock describes; for another variant pass -variant",
-		"missing", "size", "sha256", "container", contents.CodeMissing, contents.CodeExtra, contents.CodeForm, contents.CodeDigest, contents.CodeFraming),
+	formOCI: join(
+		hintsFor("run the build target again, and export where a full layout is needed: -in=cache checks what it takes the files from",
+			"not-regular", "size", "sha256", "container", contents.CodeMissing, contents.CodeForm, contents.CodeDigest, contents.CodeFraming),
+		// Only a thin layout misses files: it takes them from the cache.
+		hintsFor("this layout is thin and the cache lacks the files: run the fetch target, or verify what export writes", "missing"),
+		hintsFor(otherVariantHint, contents.CodeExtra)),
+	formRegistry: join(
+		hintsFor("delete the tag and run publish again: the registry does not have what the lock describes; for another variant pass -variant",
+			"size", "sha256", "container", contents.CodeMissing, contents.CodeForm, contents.CodeDigest, contents.CodeFraming),
+		hintsFor(otherVariantHint, contents.CodeExtra)),
+}
+
+// otherVariantHint is the way out where an image holds more or other files than it should.
+const otherVariantHint = "pass -model and -variant as the image was built with, or build it again"
+
+// join makes one table of several.
+func join(tables ...map[string]string) map[string]string {
+	out := map[string]string{}
+	for _, t := range tables {
+		maps.Copy(out, t)
+	}
+	return out
 }
 
 func hintsFor(hint string, codes ...string) map[string]string {

@@ -244,7 +244,7 @@ func (r *VerifyResult) compareModel(is *manifests.ModelConfig, m *subject) {
 	case is == nil:
 		add(verify.Error, "", "the image has no readable %s", manifests.ModelConfigPath)
 	case is.Name != want.Name || is.Variant != want.Variant:
-		add(verify.Error, "pass -model and -variant as the image was built with", "the image holds %s, variant %s, not %s, variant %s", is.Name, is.Variant, want.Name, want.Variant)
+		add(verify.Error, otherVariantHint, "the image holds %s, variant %s, not %s, variant %s", is.Name, is.Variant, want.Name, want.Variant)
 	case !reflect.DeepEqual(is.Files, want.Files):
 		add(verify.Error, "", "its list of files is not the lock's")
 	case !reflect.DeepEqual(is, want):
