@@ -1,6 +1,7 @@
 package modelfiles_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"path"
@@ -102,6 +103,23 @@ func TestDeepReadsOnce(t *testing.T) {
 		require.True(t, f.Remembered)
 		require.Equal(t, first.Files[i].Values, f.Values)
 	}
+}
+
+// TestDeepIsCanceled: in the middle of a file, too, nothing stays behind.
+func TestDeepIsCanceled(t *testing.T) {
+	m := newModel(t)
+	m.Files = []manifests.ModelFile{*m.file(plain)}
+	ctx, cancel := context.WithCancel(t.Context())
+	s := &stream{model: m, wrap: func(r io.Reader) io.Reader { return iotest.OneByteReader(r) }}
+	var done atomic.Int64
+	_, err := modelfiles.Verify(ctx, m.ModelConfig, s, modelfiles.Options{Deep: true, Progress: func(n int64) {
+		if done.Add(n) == m.Files[0].Size/2 {
+			cancel()
+		}
+	}})
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, m.Files[0].Size/2, s.read.Load())
+	require.Zero(t, s.open.Load())
 }
 
 // TestDeepOfBrokenFiles: of a file that is cut or is no container, values say nothing more;
