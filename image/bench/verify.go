@@ -141,6 +141,7 @@ func (s *session) judgeVerify(name string, size float64, files int, deep bool) {
 	cores := float64(min(files, runtime.GOMAXPROCS(0)))
 	r.share(ours, "wall / floor ("+f.Name+")", size/f.BytesPerSecond/cores, wall, aim{})
 	if deep {
+		r.share(entry{name, oursDeep}, "read / size", size, callsRead, aim{})
 		r.share(entry{name, oursDeep}, "GB/s", 1, func(s Sample) float64 { return size / 1e9 / s.Seconds }, aim{})
 		r.compare(entry{name, oursDeep}, ours, "wall", wall, aim{})
 	}

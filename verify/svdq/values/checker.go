@@ -122,9 +122,17 @@ func (c *Checker) buffer() []byte {
 	}
 	b := <-c.free
 	if b == nil {
-		b = make([]byte, 0, pieceSize)
+		b = make([]byte, 0, c.largest())
 	}
 	return b[:0]
+}
+
+// largest is the size of the largest piece.
+func (c *Checker) largest() (size int64) {
+	for _, s := range c.spans {
+		size = max(size, s.size)
+	}
+	return min(size, pieceSize)
 }
 
 // judge feeds pieces until there are no more.
