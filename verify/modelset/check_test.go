@@ -100,6 +100,7 @@ func TestMutations(t *testing.T) {
 		{"extra weights", copyTo(shard2, "text_encoder/consolidated.safetensors"), "shards", "text_encoder/consolidated.safetensors", "nothing reads it"},
 		{"total", inner(index, "metadata", "total_size", 7), "shards", index, "total_size is 7"},
 		{"no total", inner(index, "metadata", "total_size", nil), "shards", index, "total_size is missing"},
+		{"map under another key", doc(index, func(d map[string]any) { d["Weight_Map"] = d["weight_map"]; delete(d, "weight_map") }), "shards", index, "weight_map is missing"},
 		{"no map", unset(index, "weight_map"), "shards", index, "weight_map"},
 		{"index is a list", replace(index, "[1]"), "json", index, "decoding"},
 		{"missing tensor", inner(index, "weight_map", "model.ghost", filepath.Base(shard2)), "shards", shard2, `1 tensor is missing, ` + index + ` places tensor "model.ghost" here`},

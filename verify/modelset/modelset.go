@@ -31,7 +31,6 @@
 package modelset
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
@@ -40,6 +39,7 @@ import (
 	"strings"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/verify/internal/exactjson"
 	"github.com/plimsoll-oci/plimsoll/verify/safetensors"
 )
 
@@ -153,9 +153,9 @@ func (s *set) decode(p string, v any) error {
 	return decodeJSON(content, v)
 }
 
-// decodeJSON decodes one JSON value and nothing behind it.
+// decodeJSON decodes one JSON value and nothing behind it; keys are exact and occur once.
 func decodeJSON(content []byte, v any) error {
-	if err := json.Unmarshal(content, v); err != nil {
+	if err := exactjson.Unmarshal(content, v); err != nil {
 		return fault.Wrap(fault.Invalid, "", fmt.Errorf("decoding JSON: %w", err))
 	}
 	return nil

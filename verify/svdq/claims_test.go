@@ -55,6 +55,8 @@ func TestMetadataAgainstTensors(t *testing.T) {
 		{"unknown dtype", replace("quantization_config", `"int4"`, `"int3"`), verify.Error, "weight dtype int3, the tensors are int4"},
 		{"group size", replace("quantization_config", `"group_size": 64`, `"group_size": 128`), verify.Error, "weight group_size 128, the tensors have 64"},
 		{"activation", quant(`{"weight":{},"activation":{"dtype":"nvfp4","group_size":64},"rank":32}`), verify.Error, "activation dtype nvfp4, the tensors are int4"},
+		{"rank under another key", replace("quantization_config", `"rank"`, `"Rank"`), verify.Warning, "has no rank, loaders will take 32"},
+		{"rank twice", replace("quantization_config", `"rank": 32`, `"rank": 128, "rank": 32`), verify.Error, `reading metadata quantization_config: key "rank" occurs twice`},
 		{"no weight", quant(`{"rank":32}`), verify.Warning, "does not describe the weight"},
 	}
 	for _, c := range cases {

@@ -1,9 +1,10 @@
 package svdq
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+
+	"github.com/plimsoll-oci/plimsoll/verify/internal/exactjson"
 )
 
 // Config is the diffusers configuration that a checkpoint carries as metadata. Numbers are
@@ -64,7 +65,7 @@ func parse(metadata map[string]string, key string, into any) error {
 	if !ok {
 		return errAbsent
 	}
-	if err := json.Unmarshal([]byte(text), into); err != nil {
+	if err := exactjson.Unmarshal([]byte(text), into); err != nil {
 		return fmt.Errorf("reading metadata %s: %w", key, err)
 	}
 	return nil
