@@ -12,7 +12,8 @@
 // digest with the manifest's, the manifest's with the lock's and with the config's diff id,
 // and the parts of a file arrive as one file, whose sha256 is taken on the other side. A
 // blob is hashed twice for that, once as a layer and once as a share of a file: verifying an
-// image costs two sums a byte, where the files alone cost one.
+// image costs two sums a byte, where the files alone cost one. Values, where they are asked
+// for, are judged in that same read: no place has to be read at any offset for it.
 //
 // A model layer without a blob, in a thin layout, is a view of a file in the cache. There
 // the lock already proves the digest: it is a function of the file's sha256 and of the pack

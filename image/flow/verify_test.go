@@ -86,7 +86,8 @@ func TestVerifyParts(t *testing.T) {
 	}
 }
 
-// TestInteropVerifyRegistry: a registry that others wrote gives the blobs out.
+// TestInteropVerifyRegistry: a registry that others wrote gives the blobs out, once, for
+// sums and values alike.
 func TestInteropVerifyRegistry(t *testing.T) {
 	interoptest.Require(t, "docker-registry")
 	w, registry := newWorld(t).widen(), registrytest.Start(t, registrytest.Options{})
@@ -94,10 +95,12 @@ func TestInteropVerifyRegistry(t *testing.T) {
 	require.NoError(t, err)
 	_, err = flow.Publish(t.Context(), w.job(), []string{registry.Host + "/demo:1"}, "")
 	require.NoError(t, err)
-	in := flow.VerifyOptions{In: "docker://" + registry.Host + "/demo:1"}
+	in := flow.VerifyOptions{In: "docker://" + registry.Host + "/demo:1", Deep: true}
 	r, err := flow.VerifyIn(t.Context(), w.job(), in)
 	require.NoError(t, err)
 	require.True(t, r.OK)
+	require.Empty(t, r.Findings)
+	require.NotNil(t, r.Files[len(r.Files)-1].Values, "parts of a checkpoint, judged as they come")
 	registry.Stop()
 	_, err = flow.VerifyIn(t.Context(), w.job(), in)
 	require.Equal(t, fault.Registry, fault.KindOf(err))
