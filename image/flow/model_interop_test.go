@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,7 +15,9 @@ import (
 	"github.com/plimsoll-oci/plimsoll/image/flow"
 	"github.com/plimsoll-oci/plimsoll/image/push/registrytest"
 	"github.com/plimsoll-oci/plimsoll/manifests"
+	"github.com/plimsoll-oci/plimsoll/verify"
 	"github.com/plimsoll-oci/plimsoll/verify/interoptest"
+	"github.com/plimsoll-oci/plimsoll/verify/modelfiles"
 )
 
 // genuineRepo is the name under which the genuine model is served.
@@ -165,6 +168,13 @@ func TestInteropGenuineModel(t *testing.T) {
 	require.NoError(t, err)
 	_, err = flow.Publish(t.Context(), j, []string{r.Host + "/minilm:1"}, "")
 	require.NoError(t, err)
+	deep, err := flow.VerifyIn(t.Context(), g.job(filepath.Join(g.dir, "nothing")), flow.VerifyOptions{In: "docker://" + r.Host + "/minilm:1", Deep: true})
+	require.NoError(t, err)
+	for _, f := range deep.Findings {
+		require.Equal(t, verify.Info, f.Severity, "genuine weights: %s", f)
+	}
+	weights := deep.Files[slices.IndexFunc(deep.Files, func(f modelfiles.FileReport) bool { return f.Values != nil })]
+	require.EqualValues(t, 22_713_728-512, weights.Values.Values, "all but the ids of positions")
 
 	layout := pull(t, "docker://"+r.Host+"/minilm:1", "--src-tls-verify=false")
 	requireSame(t, built, layout)
