@@ -3,7 +3,6 @@ package image
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/static"
@@ -63,7 +62,7 @@ func Build(spec Spec) (*Image, error) {
 	if err := b.addArchive(KindConfig, "model configuration", config); err != nil {
 		return nil, fmt.Errorf("building %s: %w", spec.Manifest.Name, err)
 	}
-	return b.seal(spec)
+	return b.seal(configFile(spec))
 }
 
 // builder collects layers, lowest first.
@@ -111,7 +110,7 @@ func (b *builder) addSmall(kind Kind, title string, data []byte) {
 	hash, _ := layer.Digest() // of bytes in memory: never fails
 	desc := v1.Descriptor{
 		MediaType: types.OCIUncompressedLayer, Size: int64(len(data)), Digest: hash,
-		Annotations: map[string]string{AnnotationKind: string(kind), "org.opencontainers.image.title": title},
+		Annotations: map[string]string{AnnotationKind: string(kind), ociTitle: title},
 	}
 	b.push(layer, desc, title)
 }
@@ -122,28 +121,12 @@ func (b *builder) push(layer v1.Layer, desc v1.Descriptor, title string) {
 	b.history = append(b.history, v1.History{Created: epoch, CreatedBy: "plimsoll: " + title})
 }
 
-// seal writes config and manifest over the collected layers.
-func (b *builder) seal(spec Spec) (*Image, error) {
-	config := configFile(spec)
+// seal completes a config with the collected layers and writes the manifest over them. The
+// manifest's annotations are the config's labels.
+func (b *builder) seal(config *v1.ConfigFile) (*Image, error) {
 	config.History = b.history
 	for _, d := range b.descriptors {
 		config.RootFS.DiffIDs = append(config.RootFS.DiffIDs, d.Digest)
 	}
-	annotations := map[string]string{
-		"org.opencontainers.image.title":    spec.Manifest.Title,
-		"org.opencontainers.image.licenses": licences(spec.Model),
-	}
-	return newImage(config, b.descriptors, b.layers, annotations)
-}
-
-// licences is an SPDX expression over the sources' licences.
-func licences(m *manifests.ModelConfig) string {
-	var ids []string
-	for _, s := range m.Sources {
-		if s.License != "" && !slices.Contains(ids, s.License) {
-			ids = append(ids, s.License)
-		}
-	}
-	slices.Sort(ids)
-	return strings.Join(ids, " AND ")
+	return newImage(config, b.descriptors, b.layers, config.Config.Labels)
 }

@@ -27,9 +27,9 @@ const (
 	LabelGPUPicture = labelPrefix + "gpu.memory.picture"
 )
 
-// addGPULabels adds the labels of the checkpoints aboard; memory only where the lock knows
+// addGPU adds the labels of the checkpoints aboard; memory only where the lock knows
 // the tensors of all of them.
-func addGPULabels(out map[string]string, c *manifests.ModelConfig) {
+func addGPU(out map[string]string, c *manifests.ModelConfig) {
 	m := gpu.Describe(c)
 	if m == nil {
 		return

@@ -171,13 +171,13 @@ func (r *viewReader) Close() error { return r.view.Close() }
 // Annotations describes a model layer so that a manifest alone can find its bytes.
 func Annotations(source, file string, size int64, sha256 string, part pack.Part) map[string]string {
 	a := map[string]string{
-		"org.opencontainers.image.title": part.Name,
-		AnnotationKind:                   string(KindModel),
-		AnnotationPack:                   fmt.Sprint(pack.Version),
-		AnnotationSource:                 source,
-		AnnotationFile:                   file,
-		AnnotationFileSize:               fmt.Sprint(size),
-		AnnotationFileSHA256:             sha256,
+		ociTitle:             part.Name,
+		AnnotationKind:       string(KindModel),
+		AnnotationPack:       fmt.Sprint(pack.Version),
+		AnnotationSource:     source,
+		AnnotationFile:       file,
+		AnnotationFileSize:   fmt.Sprint(size),
+		AnnotationFileSHA256: sha256,
 	}
 	if part.Count > 1 {
 		a[AnnotationPart] = fmt.Sprintf("%d/%d", part.Index+1, part.Count)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -71,11 +72,21 @@ func (i *Image) index(digest v1.Hash) v1.IndexManifest {
 		MediaType:     types.OCIImageIndex,
 		Manifests: []v1.Descriptor{{
 			MediaType: i.manifest.MediaType, Size: int64(len(i.raw)), Digest: digest,
-			Platform: &v1.Platform{OS: OS, Architecture: Architecture},
-			// Tools that load a layout look an image up by this name.
-			Annotations: map[string]string{"org.opencontainers.image.ref.name": "latest"},
+			Platform:    &v1.Platform{OS: OS, Architecture: Architecture},
+			Annotations: i.indexAnnotations(),
 		}},
 	}
+}
+
+// indexAnnotations are those of the manifest, for whoever reads no further than the index,
+// and the name by which tools that load a layout look an image up.
+func (i *Image) indexAnnotations() map[string]string {
+	out := maps.Clone(i.manifest.Annotations)
+	if out == nil {
+		out = map[string]string{}
+	}
+	out["org.opencontainers.image.ref.name"] = "latest"
+	return out
 }
 
 func saveLayer(dir string, digest v1.Hash, layer v1.Layer) error {
