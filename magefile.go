@@ -78,8 +78,19 @@ func Export(ctx context.Context, model, variant, to *string, json *bool) error {
 	})
 }
 
+// SBOM prints the built image's SBOM, or that of the layout -from=DIR; -document=provenance or verification: those.
+func SBOM(ctx context.Context, from, model, variant, document *string) error {
+	run := on
+	if model == nil && from != nil {
+		run = inCache
+	}
+	return run(flags{model: model, variant: variant}, func(j *flow.Job) (flow.Result, error) {
+		return flow.Document(ctx, j, text(from), text(document))
+	})
+}
+
 // Publish sends the image, or the layout -from=DIR, to -target=REF[,REF]: what is missing, once; -tag=NEW moves a tag.
-func Publish(ctx context.Context, target, model, variant, from, tag, mountFrom, digestFile *string, dryRun, json *bool) error {
+func Publish(ctx context.Context, target, model, variant, from, tag, weights, mountFrom, digestFile *string, referrers, dryRun, json *bool) error {
 	run := on
 	if model == nil && (from != nil || tag != nil) {
 		run = inCache // neither needs a model
@@ -87,7 +98,7 @@ func Publish(ctx context.Context, target, model, variant, from, tag, mountFrom, 
 	return run(flags{model: model, variant: variant, json: json}, func(j *flow.Job) (flow.Result, error) {
 		return flow.PublishTo(ctx, j, flow.PublishOptions{
 			Targets: split(target), MountFrom: split(mountFrom), From: text(from), Tag: text(tag),
-			DigestFile: text(digestFile), DryRun: is(dryRun),
+			DigestFile: text(digestFile), DryRun: is(dryRun), Weights: text(weights), NoReferrers: referrers != nil && !*referrers,
 		})
 	})
 }

@@ -47,15 +47,23 @@ type BuiltLayer struct {
 // Build puts the image together and writes its thin layout. It reads no model file whose
 // layers the lock knows; then the files need not even be on this machine. Where the lock
 // does not know them, the files must be in the cache, verified, and are read once.
-func Build(ctx context.Context, j *Job) (*BuildResult, error) {
-	img, err := j.assemble(ctx)
+//
+// Beside the layout it writes the documents about the image: see package attest.
+func Build(ctx context.Context, j *Job) (*BuildResult, error) { return j.build(ctx, nil) }
+
+// build is Build after a verification, nil for none.
+func (j *Job) build(ctx context.Context, verified *VerifyResult) (*BuildResult, error) {
+	a, err := j.assemble(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := img.Save(j.Layout()); err != nil {
+	if err := a.image.Save(j.Layout()); err != nil {
 		return nil, err
 	}
-	return j.built(img, j.Layout(), false)
+	if err := j.attest(ctx, a, verified); err != nil {
+		return nil, err
+	}
+	return j.built(a.image, j.Layout(), false)
 }
 
 // Make is the whole job up to the image: it locks where there is no lock yet (not in CI),
@@ -78,12 +86,14 @@ func Make(ctx context.Context, j *Job) (*BuildResult, error) {
 	if _, err := Fetch(ctx, j); err != nil {
 		return nil, err
 	}
-	if r, err := Verify(ctx, j, false); err != nil {
+	r, err := Verify(ctx, j, false)
+	if err != nil {
 		return nil, err
-	} else if err := r.Findings.Err(); err != nil {
+	}
+	if err := r.Findings.Err(); err != nil {
 		return nil, fmt.Errorf("verifying %s: %w", j.Manifest.Name, err)
 	}
-	return Build(ctx, j)
+	return j.build(ctx, r)
 }
 
 // missing lists the kept files that are not in the cache.
@@ -102,8 +112,18 @@ func (j *Job) missing(l *manifests.Lock, s manifests.Selection) ([]string, error
 	return out, nil
 }
 
+// assembly is an image with what it was made of.
+type assembly struct {
+	lock      *manifests.Lock
+	selection manifests.Selection
+	spec      image.Spec
+	// licences are the texts that the image carries for the runtime.
+	licences []gobinary.License
+	image    *image.Image
+}
+
 // assemble describes the image.
-func (j *Job) assemble(ctx context.Context) (*image.Image, error) {
+func (j *Job) assemble(ctx context.Context) (*assembly, error) {
 	l, s, err := j.selected(ctx)
 	if err != nil {
 		return nil, err
@@ -113,7 +133,8 @@ func (j *Job) assemble(ctx context.Context) (*image.Image, error) {
 			return nil, err
 		}
 	}
-	spec := image.Spec{Manifest: j.Manifest}
+	a := &assembly{lock: l, selection: s, spec: image.Spec{Manifest: j.Manifest}}
+	spec := &a.spec
 	if spec.Model, err = manifests.NewModelConfig(j.Manifest, l, s, l.Unused); err != nil {
 		return nil, err
 	}
@@ -121,10 +142,11 @@ func (j *Job) assemble(ctx context.Context) (*image.Image, error) {
 		return nil, err
 	}
 	spec.Licences = licences(spec.Model)
-	if err := j.addRuntime(ctx, l, &spec); err != nil {
+	if err := j.addRuntime(ctx, a); err != nil {
 		return nil, err
 	}
-	return image.Build(spec)
+	a.image, err = image.Build(a.spec)
+	return a, err
 }
 
 // derive completes the lock from the bytes: Fetch knows how, and with everything in the
@@ -186,14 +208,14 @@ func (j *Job) openFile(repo string, file manifests.File) (image.Opener, error) {
 }
 
 // addRuntime adds base and runtime to the image.
-func (j *Job) addRuntime(ctx context.Context, l *manifests.Lock, spec *image.Spec) error {
+func (j *Job) addRuntime(ctx context.Context, a *assembly) error {
 	if j.Manifest.Runtime != manifests.RuntimePlimsoll {
 		return nil
 	}
-	if err := j.addBase(ctx, l, spec); err != nil {
+	if err := j.addBase(ctx, a.lock, &a.spec); err != nil {
 		return err
 	}
-	o := gobinary.Options{Dir: j.Root, Package: "./runtime", Out: filepath.Join(j.Out, ".build", "plimsoll-runtime")}
+	o := j.runtimeSource()
 	if err := os.MkdirAll(filepath.Dir(o.Out), 0o755); err != nil {
 		return fmt.Errorf("building the runtime: %w", err)
 	}
@@ -204,16 +226,24 @@ func (j *Job) addRuntime(ctx context.Context, l *manifests.Lock, spec *image.Spe
 	if err != nil {
 		return fmt.Errorf("building the runtime: %w", err)
 	}
-	texts, err := gobinary.Licenses(ctx, o)
-	if err != nil {
+	if a.licences, err = gobinary.Licenses(ctx, o); err != nil {
 		return err
 	}
-	spec.Runtime = append(spec.Runtime, archive.Regular(image.RuntimePath, 0o755, binary))
-	for _, t := range texts {
-		name := "usr/share/doc/plimsoll-runtime/licenses/" + t.Module + "/" + t.Name
-		spec.Runtime = append(spec.Runtime, archive.Regular(name, 0o644, []byte(t.Text)))
+	a.spec.Runtime = append(a.spec.Runtime, archive.Regular(image.RuntimePath, 0o755, binary))
+	for _, t := range a.licences {
+		a.spec.Runtime = append(a.spec.Runtime, archive.Regular(licencePath(t), 0o644, []byte(t.Text)))
 	}
 	return nil
+}
+
+// runtimeSource says what the runtime is built from.
+func (j *Job) runtimeSource() gobinary.Options {
+	return gobinary.Options{Dir: j.Root, Package: "./runtime", Out: filepath.Join(j.Out, ".build", "plimsoll-runtime")}
+}
+
+// licencePath is where the image holds a licence text of the runtime.
+func licencePath(t gobinary.License) string {
+	return "usr/share/doc/plimsoll-runtime/licenses/" + t.Module + "/" + t.Name
 }
 
 // addBase adds the base layer, if the manifest has one.

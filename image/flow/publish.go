@@ -30,6 +30,11 @@ type PublishOptions struct {
 	Tag string
 	// DryRun asks the registries what they have, and sends nothing.
 	DryRun bool
+	// Weights, if not empty, is a tag beside each target's for an image of the same weights
+	// without what runs.
+	Weights string
+	// NoReferrers leaves out the documents about the image.
+	NoReferrers bool
 }
 
 // PublishResult lists what was published where.
@@ -42,6 +47,8 @@ type PublishResult struct {
 	// not.
 	Targets []push.Result  `json:"targets"`
 	Failed  []FailedTarget `json:"failed,omitempty"`
+	// WeightsDigest is that of the image of the weights alone; "" where none was asked for.
+	WeightsDigest string `json:"weightsDigest,omitempty"`
 	// Plans says what would be sent, for a dry run.
 	Plans []push.TargetPlan `json:"plans,omitempty"`
 }
@@ -69,6 +76,9 @@ func Export(ctx context.Context, j *Job, dir string) (*BuildResult, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := carry(j.Layout(), dir); err != nil {
+		return nil, err
+	}
 	return j.built(img, dir, true)
 }
 
@@ -90,6 +100,9 @@ func PublishTo(ctx context.Context, j *Job, o PublishOptions) (*PublishResult, e
 	if err != nil {
 		return nil, err
 	}
+	if _, err := besideTargets(targets, o.Weights); err != nil {
+		return nil, err
+	}
 	img, err := j.published(o.From)
 	if err != nil {
 		return nil, err
@@ -106,7 +119,7 @@ func PublishTo(ctx context.Context, j *Job, o PublishOptions) (*PublishResult, e
 	if o.DryRun {
 		return r, j.dryRun(ctx, img, targets, o, r)
 	}
-	err = j.publishAll(ctx, img, targets, o, r)
+	err = errors.Join(j.publishAll(ctx, img, targets, o, r), j.accompany(ctx, img, targets, o, r))
 	if err == nil && o.DigestFile != "" {
 		if err = manifests.WriteFile(o.DigestFile, []byte(r.Digest+"\n")); err != nil {
 			err = fmt.Errorf("writing digest file: %w", err)
@@ -145,6 +158,9 @@ func (j *Job) publishResult(img *image.Image) (*PublishResult, error) {
 func (j *Job) retag(ctx context.Context, o PublishOptions) (*PublishResult, error) {
 	if len(o.Targets) == 0 {
 		return nil, errNoTarget()
+	}
+	if o.Weights != "" {
+		return nil, fault.Wrap(fault.Usage, "pass -tag or -weights, not both", fmt.Errorf("moving tag %s: nothing is published, so no weights either", o.Tag))
 	}
 	r := &PublishResult{SchemaVersion: SchemaVersion}
 	if j.Manifest != nil {

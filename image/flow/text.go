@@ -164,12 +164,34 @@ func (r *PublishResult) Text() string {
 		if t.Layers == 0 {
 			what = "the tag was moved"
 		}
-		rows = append(rows, t.Reference+"\t"+what)
+		rows = append(rows, t.Reference+"\t"+what+attachedText(t))
 	}
 	for _, f := range r.Failed {
 		rows = append(rows, f.Reference+"\tFAILED: "+f.Error)
 	}
-	return strings.TrimPrefix(targetPlans(r.Plans), "\n") + table(rows...) + "digest " + r.Digest + "\n"
+	return strings.TrimPrefix(targetPlans(r.Plans), "\n") + table(rows...) + "digest " + r.Digest + "\n" + r.weightsText()
+}
+
+// weightsText is the digest of the weights alone.
+func (r *PublishResult) weightsText() string {
+	if r.WeightsDigest == "" {
+		return ""
+	}
+	return "weights " + r.WeightsDigest + "\n"
+}
+
+// attachedText says which documents stand beside an image.
+func attachedText(t push.Result) string {
+	written := 0
+	for _, d := range t.Referrers {
+		if d.Written {
+			written++
+		}
+	}
+	if len(t.Referrers) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %d of %d documents sent", written, len(t.Referrers))
 }
 
 // Text says where the manifest was written.

@@ -12,9 +12,9 @@
 // Modules come as go.sum has them (-mod=readonly).
 //
 // Licenses collects the licence texts of everything that is linked in, because an image
-// that carries the program has to carry them too.
+// that carries the program has to carry them too. Source is a sum of the source itself.
 //
-// Both functions are safe for concurrent use.
+// All functions are safe for concurrent use.
 package gobinary
 
 import (

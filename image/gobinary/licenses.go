@@ -72,14 +72,15 @@ type goModule struct {
 }
 
 type goPackage struct {
-	ImportPath, Dir, Root string
-	Standard              bool
-	Module                *goModule
+	ImportPath, Dir, Root       string
+	Standard                    bool
+	Module                      *goModule
+	GoFiles, SFiles, EmbedFiles []string
 }
 
 // list returns the packages that are linked into pkg.
 func (c *command) list(ctx context.Context, pkg string) ([]goPackage, error) {
-	out, err := c.run(ctx, "list", "-mod=readonly", "-deps", "-json=ImportPath,Dir,Root,Standard,Module", pkg)
+	out, err := c.run(ctx, "list", "-mod=readonly", "-deps", "-json=ImportPath,Dir,Root,Standard,Module,GoFiles,SFiles,EmbedFiles", pkg)
 	if err != nil {
 		return nil, err
 	}

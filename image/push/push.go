@@ -3,6 +3,7 @@
 //	Publish     to one target          PublishAll   to several, reading once
 //	Plan        what would be sent     Probe        whether a target would take it
 //	Retag       no bytes: another tag for what is there
+//	Attach      documents that refer to an image: SBOM, provenance, verification
 //
 // A registry is asked for every blob first. What it has is left alone, what another of its
 // repositories has is mounted from there, and only the rest is opened and sent: an image
@@ -87,6 +88,8 @@ type Result struct {
 	// registry broke off count too.
 	Bytes     int64 `json:"bytes"`
 	SentBytes int64 `json:"sentBytes"`
+	// Referrers are the documents that stand beside the image.
+	Referrers []Referrer `json:"referrers,omitempty"`
 }
 
 // Publish writes the image to one reference and checks that the registry then names it by

@@ -34,6 +34,11 @@ func ParseTarget(s string) (Target, error) {
 // String returns the reference.
 func (t Target) String() string { return t.ref.String() }
 
+// Beside is the target with another tag in the same repository. Errors are ParseTarget's.
+func (t Target) Beside(tag string) (Target, error) {
+	return ParseTarget(t.ref.Context().Name() + ":" + tag)
+}
+
 // mountable keeps those of some repositories that blobs can be mounted from: others of the
 // target's registry. Errors are of kind fault.Usage.
 func (t Target) mountable(repositories []string) ([]name.Repository, error) {
