@@ -180,8 +180,8 @@ func identify(text string) (ids []string) {
 		return nil
 	}
 	for _, m := range found.Match {
-		// Google's additional grant is no licence of its own and has no SPDX identifier.
-		if !m.IsURL && !strings.HasPrefix(m.ID, "Google-Patent") {
+		// Google's grant of patents comes with a licence, is none, and has no SPDX identifier.
+		if !m.IsURL && !strings.HasPrefix(m.ID, "GooglePatent") {
 			ids = append(ids, m.ID)
 		}
 	}

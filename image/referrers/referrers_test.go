@@ -139,8 +139,11 @@ func FuzzOpen(f *testing.F) {
 	f.Add([]byte(`{"manifests":[{"digest":"sha256:../../x","size":-1}]}`), []byte(`{"subject":{},"layers":[{}]}`))
 	f.Fuzz(func(t *testing.T, index, manifest []byte) {
 		dir := t.TempDir()
-		require.NoError(t, referrers.Save(dir, []*referrers.Artifact{seed}))
 		blobs := filepath.Join(dir, referrers.Folder, "blobs", "sha256")
+		require.NoError(t, os.MkdirAll(blobs, 0o755))
+		for _, b := range []referrers.Blob{seed.Config, seed.Document} {
+			require.NoError(t, os.WriteFile(filepath.Join(blobs, b.Descriptor.Digest.Hex), b.Data, 0o644))
+		}
 		hash, _, err := v1.SHA256(bytes.NewReader(manifest))
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(filepath.Join(blobs, hash.Hex), manifest, 0o644))

@@ -19,6 +19,8 @@ const (
 	// OlderHub0 and OlderHub1 hold the Hub's own client of older majors.
 	OlderHub0 = "huggingface_hub-0.txt"
 	OlderHub1 = "huggingface_hub-1.txt"
+	// CycloneDX holds readers of SBOMs.
+	CycloneDX = "cyclonedx.txt"
 )
 
 //go:embed *.txt
