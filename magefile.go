@@ -194,7 +194,9 @@ func CI() { mg.SerialDeps(Lint, Test, Interop) }
 const staticcheck = "honnef.co/go/tools/cmd/staticcheck@v0.8.2"
 
 // interopPackages are Debian packages that interop runs against.
-var interopPackages = []string{"docker-registry", "skopeo", "tar", "python3-venv", "curl", "aria2", "openssl"}
+var interopPackages = []string{
+	"docker-registry", "skopeo", "tar", "python3-venv", "curl", "aria2", "openssl", "umoci", "podman", "runc", "containerd", "nginx-light",
+}
 
 // inTurn runs commands until one fails.
 func inTurn(commands ...func(args ...string) error) error {

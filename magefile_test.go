@@ -87,6 +87,7 @@ func TestWalls(t *testing.T) {
 		{"what is true needs no network", []string{"verify"}, nil, []string{"net/http", module + "fetch/", module + "image/", module + "runtime/"}},
 		{"getting bytes knows no registry", []string{"fetch"}, nil, []string{registryLibrary + "/", module + "image/", module + "runtime/"}},
 		{"a report is a function of its input", []string{"image/report"}, nil, []string{"net", "net/http", module + "image"}},
+		{"a document is a function of its input", []string{"image/attest"}, nil, []string{"net", "net/http", "os/exec", module + "image", registryLibrary + "/"}},
 		{"shipping bytes does not fetch them", []string{"image"}, []string{"image/flow", "image/demo", "image/bench"}, []string{module + "fetch/"}},
 		{"using bytes needs nothing that ships them", []string{"runtime"}, nil, []string{module + "image/", module + "fetch/hubtest", "github.com/magefile/mage/", registryLibrary + "/"}},
 		{"the model's code serves nobody", []string{"runtime/cuda", "runtime/kernels", "runtime/ref", "runtime/qwen"}, nil, []string{"net/http"}},
@@ -119,6 +120,8 @@ func TestOneImporter(t *testing.T) {
 		"github.com/schollz/progressbar/v3": {module + "fetch/progress"},
 		"github.com/goccy/go-yaml":          {module + "manifests"},
 		"github.com/ebitengine/purego":      {module + "runtime/cuda"},
+		"github.com/CycloneDX/cyclonedx-go": {module + "image/attest"},
+		"github.com/google/licensecheck":    {module + "image/attest"},
 	} {
 		var importers []string
 		for p, direct := range g {

@@ -118,3 +118,40 @@ func TestInteropLayoutWithDocuments(t *testing.T) {
 		require.Contains(t, interoptest.Output(t, c), strings.TrimPrefix(d.Annotations["org.opencontainers.image.title"], "./"))
 	}
 }
+
+// TestInteropWeightsAsVolume mounts the weights as image volumes do, into a container of the
+// whole image: its program verifies them there, on a read-only root and with no rights.
+func TestInteropWeightsAsVolume(t *testing.T) {
+	interoptest.Require(t, "docker-registry", "podman", "runc", "umoci")
+	w, r := newWorld(t), registrytest.Start(t, registrytest.Options{})
+	w.opts.Mirrors, w.opts.BaseOptional = nil, false // Debian's own libc runs the program
+	_, err := flow.Make(t.Context(), w.job())
+	require.NoError(t, err)
+	full, weights := r.Host+"/team/model:1", r.Host+"/team/model:weights"
+	_, err = flow.PublishTo(t.Context(), w.job(), flow.PublishOptions{Targets: []string{full}, Weights: "weights"})
+	require.NoError(t, err)
+
+	dir, err := os.MkdirTemp("", "pod") // podman takes no long runroot
+	require.NoError(t, err)
+	podman := func(args ...string) string {
+		return interoptest.Run(t, "podman", append([]string{
+			"--root=" + dir + "/root", "--runroot=" + dir + "/run", "--runtime=runc", "--cgroup-manager=cgroupfs",
+		}, args...)...)
+	}
+	t.Cleanup(func() {
+		_ = exec.Command("podman", "--root="+dir+"/root", "--runroot="+dir+"/run", "system", "reset", "--force").Run()
+		require.NoError(t, os.RemoveAll(dir))
+	})
+	podman("pull", "--quiet", "--tls-verify=false", full, weights)
+	require.Equal(t, "[]\n", podman("image", "inspect", "--format={{.Config.Entrypoint}}", weights))
+	said := podman("run", "--rm", "--read-only", "--cap-drop=all", "--network=none", "--ulimit=nofile=4096:4096", "--ulimit=nproc=4096:4096",
+		"--mount=type=image,source="+weights+",destination=/weights", full,
+		"verify", "-models=/weights/app/models", "-config=/weights/etc/plimsoll/model.json")
+	require.Contains(t, said, "Found 2/2 Nunchaku Models")
+
+	// The layout's folder of documents is none of umoci's business either.
+	exported, err := flow.Export(t.Context(), w.job(), filepath.Join(w.dir, "full"))
+	require.NoError(t, err)
+	interoptest.Run(t, "umoci", "unpack", "--image="+exported.Layout+":latest", filepath.Join(w.dir, "bundle"))
+	require.FileExists(t, filepath.Join(w.dir, "bundle", "rootfs", "etc", "plimsoll", "model.json"))
+}
