@@ -21,38 +21,32 @@ import (
 	"github.com/plimsoll-oci/plimsoll/manifests/pack"
 )
 
-// attest writes the documents about a built image, and about the image of its weights alone,
-// beside the layout. That is done by the build, which has manifest, lock and program at
-// hand: by the time of a publication they may be others.
-func (j *Job) attest(ctx context.Context, a *assembly, verified *VerifyResult) error {
+// attest makes the documents about an image, and about the image of its weights alone. That
+// is done by the build, which has manifest, lock and program at hand: by the time of a
+// publication they may be others.
+func (j *Job) attest(ctx context.Context, a *assembly, verified *VerifyResult) ([]*referrers.Artifact, error) {
 	in, err := j.attested(ctx, a, verified)
 	if err != nil {
-		return fmt.Errorf("describing %s: %w", j.Manifest.Name, err)
+		return nil, fmt.Errorf("describing %s: %w", j.Manifest.Name, err)
+	}
+	about, err := documents(in, a.image)
+	if err != nil {
+		return nil, err
 	}
 	weights, err := a.image.Weights()
+	if err != nil || weights == a.image {
+		return about, err
+	}
+	digest, err := weights.Digest()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	artifacts, err := documents(in, a.image)
+	layers, err := attestedLayers(weights)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if weights != a.image {
-		digest, err := weights.Digest()
-		if err != nil {
-			return err
-		}
-		layers, err := attestedLayers(weights)
-		if err != nil {
-			return err
-		}
-		more, err := documents(in.Weights(digest.String(), layers), weights)
-		if err != nil {
-			return err
-		}
-		artifacts = append(artifacts, more...)
-	}
-	return referrers.Save(j.Layout(), artifacts)
+	more, err := documents(in.Weights(digest.String(), layers), weights)
+	return append(about, more...), err
 }
 
 // documents packs the documents about one image.

@@ -96,8 +96,27 @@ func TestSBOM(t *testing.T) {
 	}
 }
 
+// TestBuildRefusesWhatIsKnownToBeWrong: the sums are right, and the tensors are not what the
+// manifest claims. Nothing is written that says otherwise.
+func TestBuildRefusesWhatIsKnownToBeWrong(t *testing.T) {
+	w := newWorld(t)
+	data, err := os.ReadFile(w.opts.Model)
+	require.NoError(t, err)
+	wrong := strings.Replace(string(data), "    rank: 128\n", "    rank: 32\n", 1)
+	require.NotEqual(t, string(data), wrong)
+	require.NoError(t, os.WriteFile(w.opts.Model, []byte(wrong), 0o644))
+	j := w.job()
+	_, err = flow.Lock(t.Context(), j, false)
+	require.NoError(t, err)
+	_, err = flow.Fetch(t.Context(), j)
+	require.NoError(t, err)
+	_, err = flow.Build(t.Context(), j)
+	require.Equal(t, fault.Invalid, fault.KindOf(err), "%v", err)
+	require.NoDirExists(t, filepath.Join(j.Layout()))
+}
+
 // TestVerificationSaysWhatWasRead: a build that had the bytes says so, one that had not
-// says that; and one that finds them wrong is none.
+// says that.
 func TestVerificationSaysWhatWasRead(t *testing.T) {
 	w := newWorld(t)
 	built, err := flow.Make(t.Context(), w.job())
@@ -114,7 +133,7 @@ func TestVerificationSaysWhatWasRead(t *testing.T) {
 	_, err = flow.Build(t.Context(), w.job())
 	require.NoError(t, err)
 	require.Equal(t, text, w.document("verification", &again), "the memo knows what was read")
-	provenance := w.document("provenance", &again)
+	provenance, sbom := w.document("provenance", &again), w.document("sbom", &again)
 
 	w.env["HF_HOME"] = filepath.Join(w.dir, "empty")
 	w.opts.Out = filepath.Join(w.dir, "elsewhere")
@@ -126,6 +145,7 @@ func TestVerificationSaysWhatWasRead(t *testing.T) {
 		require.Regexp(t, `^layer app/models/.*: digest as in the lock$`, passed)
 	}
 	require.Equal(t, provenance, w.document("provenance", &again), "two machines, one provenance")
+	require.Equal(t, sbom, w.document("sbom", &again))
 }
 
 // referrersOf lists what a registry says refers to a digest.

@@ -13,6 +13,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/image/archive"
 	"github.com/plimsoll-oci/plimsoll/image/base"
 	"github.com/plimsoll-oci/plimsoll/image/gobinary"
+	"github.com/plimsoll-oci/plimsoll/image/referrers"
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/manifests/pack"
@@ -48,7 +49,9 @@ type BuiltLayer struct {
 // layers the lock knows; then the files need not even be on this machine. Where the lock
 // does not know them, the files must be in the cache, verified, and are read once.
 //
-// Beside the layout it writes the documents about the image: see package attest.
+// Beside the layout it writes the documents about the image: see package attest. Where all
+// files are known to be right by their sums, they are checked further for that, and a model
+// that is wrong is not built; elsewhere the documents say that no byte was read.
 func Build(ctx context.Context, j *Job) (*BuildResult, error) { return j.build(ctx, nil) }
 
 // build is Build after a verification, nil for none.
@@ -57,10 +60,14 @@ func (j *Job) build(ctx context.Context, verified *VerifyResult) (*BuildResult, 
 	if err != nil {
 		return nil, err
 	}
+	documents, err := j.attest(ctx, a, verified)
+	if err != nil {
+		return nil, err
+	}
 	if err := a.image.Save(j.Layout()); err != nil {
 		return nil, err
 	}
-	if err := j.attest(ctx, a, verified); err != nil {
+	if err := referrers.Save(j.Layout(), documents); err != nil {
 		return nil, err
 	}
 	return j.built(a.image, j.Layout(), false)
