@@ -12,7 +12,8 @@
 //
 // CycloneDX, and not SPDX 2.3, because it leaves the time of creation to whoever writes it,
 // where SPDX demands one; because a model is a kind of component there, with files below
-// it; and because its library brings no others along. Scanners read both.
+// it; and because its library brings no others along. Scanners read both: trivy, with
+// --sbom-sources oci, looks among an image's referrers for an artifact of this very type.
 //
 // Statements are plain, neither signed nor wrapped: they are as trustworthy as the
 // registry's account that wrote them. The media type is BuildKit's, which writes them so
@@ -30,6 +31,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"path"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -91,8 +93,9 @@ type Input struct {
 	// format.
 	PartSize int64
 	Pack     int
-	// Packages are the Debian packages of the base layer.
+	// Packages are the Debian packages of the base layer, OS the system that it is of.
 	Packages []manifests.Package
+	OS       OS
 	// Program is the runtime in the image; nil for none.
 	Program *Program
 	// Source is the sum of plimsoll's own source, "h1:…" (package gobinary).
@@ -143,7 +146,7 @@ type Verification struct {
 // Weights describes the image that holds the same weights and nothing that runs.
 func (in Input) Weights(digest string, layers []Layer) Input {
 	in.Digest, in.Layers = digest, layers
-	in.Runtime, in.Packages, in.Program = manifests.RuntimeNone, nil, nil
+	in.Runtime, in.Packages, in.OS, in.Program = manifests.RuntimeNone, nil, OS{}, nil
 	return in
 }
 
@@ -199,9 +202,9 @@ func (in Input) imagePath(f manifests.ModelFile) string {
 
 // layersOf lists the layers of a model file, in the order of parts.
 func (in Input) layersOf(f manifests.ModelFile) (out []Layer) {
-	path := in.imagePath(f)
+	name := in.imagePath(f)
 	for _, l := range in.Layers {
-		if l.File == path {
+		if l.File == name {
 			out = append(out, l)
 		}
 	}
@@ -241,14 +244,24 @@ func modelURL(s manifests.ModelSource) string {
 	return "pkg:huggingface/" + escape(s.Repo) + "@" + escape(s.Commit)
 }
 
-func fileURL(s manifests.ModelSource, path string) string { return modelURL(s) + "#" + escape(path) }
+func fileURL(s manifests.ModelSource, name string) string { return modelURL(s) + "#" + escape(name) }
 
-func debianURL(p manifests.Package) string {
-	return "pkg:deb/debian/" + escape(p.Name) + "@" + escape(p.Version) + "?arch=" + p.Arch + "&distro=" + p.Suite
+// debianURL has the qualifiers by which scanners know which release's advisories hold for a
+// package, and under which source they are listed.
+func (in Input) debianURL(p manifests.Package) string {
+	distro := p.Suite
+	if in.OS != (OS{}) {
+		distro = in.OS.ID + "-" + in.OS.Version
+	}
+	return "pkg:deb/debian/" + escape(p.Name) + "@" + escape(p.Version) + "?arch=" + p.Arch + "&distro=" + distro + "&upstream=" + escape(debianSource(p))
 }
 
-func moduleURL(path, version string) string {
-	u := "pkg:golang/" + escape(strings.ToLower(path))
+// debianSource is the source package: a pool has a folder for each (Debian's archive puts
+// libc6 into pool/main/g/glibc).
+func debianSource(p manifests.Package) string { return path.Base(path.Dir(p.Path)) }
+
+func moduleURL(module, version string) string {
+	u := "pkg:golang/" + escape(strings.ToLower(module))
 	if version != "" {
 		u += "@" + escape(version)
 	}
@@ -256,8 +269,8 @@ func moduleURL(path, version string) string {
 }
 
 // escape escapes every element of a path. A plus sign would be a blank to some readers.
-func escape(path string) string {
-	elements := strings.Split(path, "/")
+func escape(name string) string {
+	elements := strings.Split(name, "/")
 	for i, e := range elements {
 		elements[i] = strings.ReplaceAll(url.PathEscape(e), "+", "%2B")
 	}

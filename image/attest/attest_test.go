@@ -161,3 +161,24 @@ func TestContradictions(t *testing.T) {
 		require.ErrorContains(t, err, text)
 	}
 }
+
+func TestParseOS(t *testing.T) {
+	for text, want := range map[string]attest.OS{
+		"PRETTY_NAME=\"Debian GNU/Linux 13 (trixie)\"\nVERSION_ID=\"13\"\nID=debian\n": {ID: "debian", Version: "13"},
+		"ID='alpine'\r\nVERSION_ID=3.22":                                               {ID: "alpine", Version: "3.22"},
+		"ID=debian\n":                                                                  {}, // as Debian's unstable has it
+		"VERSION_ID=13\n":                                                              {},
+		"":                                                                             {},
+	} {
+		require.Equal(t, want, attest.ParseOS([]byte(text)), text)
+	}
+}
+
+// TestUnknownOS: without a version the suite is what is known.
+func TestUnknownOS(t *testing.T) {
+	in := input()
+	in.OS = attest.OS{}
+	sbom := string(documents(t, in)[attest.NameSBOM].Data)
+	require.Contains(t, sbom, "arch=amd64&distro=trixie&upstream=glibc")
+	require.NotContains(t, sbom, "operating-system")
+}

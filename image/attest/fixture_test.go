@@ -63,6 +63,7 @@ func input() attest.Input {
 		},
 		ModelSHA256: sum("model.json"), ManifestName: "tiny.yaml", ManifestSHA256: sum("tiny.yaml"), PartSize: 3 << 20, Pack: 1,
 		Packages: []manifests.Package{{Name: "libc6", Version: "2.41-12+deb13u1", Arch: "amd64", Suite: "trixie", Path: "pool/main/g/glibc/libc6_2.41-12+deb13u1_amd64.deb", Size: 5, SHA256: sum("deb")}},
+		OS:       attest.OS{ID: "debian", Version: "13"},
 		Program: &attest.Program{
 			Path: "usr/bin/plimsoll-runtime", SHA256: sum("program"),
 			Info: &debug.BuildInfo{

@@ -84,7 +84,7 @@ func (in Input) upstream() (out []resource) {
 // debs are the Debian packages of the base layer.
 func (in Input) debs() (out []resource) {
 	for _, p := range in.Packages {
-		out = append(out, resource{Name: path.Base(p.Path), URI: debianURL(p), Digest: sum256(p.SHA256)})
+		out = append(out, resource{Name: path.Base(p.Path), URI: in.debianURL(p), Digest: sum256(p.SHA256)})
 	}
 	return out
 }

@@ -117,13 +117,21 @@ func (in Input) file(s manifests.ModelSource, f manifests.ModelFile) cdx.Compone
 	}
 }
 
-// debian are the packages of the base layer; their sums are those of the .deb files.
+// trivySource is the property by which trivy learns a package's source, under which
+// Debian's advisories are listed.
+const trivySource = "aquasecurity:trivy:SrcName"
+
+// debian are the system and the packages of the base layer; their sums are those of the
+// .deb files.
 func (in Input) debian() (out []cdx.Component) {
+	if in.OS != (OS{}) {
+		out = append(out, cdx.Component{BOMRef: "os", Type: cdx.ComponentTypeOS, Name: in.OS.ID, Version: in.OS.Version})
+	}
 	for _, p := range in.Packages {
 		out = append(out, cdx.Component{
 			BOMRef: "deb:" + p.Name, Type: cdx.ComponentTypeLibrary, Name: p.Name, Version: p.Version,
-			Hashes: sha256Hash(p.SHA256), PackageURL: debianURL(p),
-			Properties: properties(propertyLicence, "/usr/share/doc/"+p.Name+"/copyright", "plimsoll:deb", p.Path),
+			Hashes: sha256Hash(p.SHA256), PackageURL: in.debianURL(p),
+			Properties: properties(propertyLicence, "/usr/share/doc/"+p.Name+"/copyright", "plimsoll:deb", p.Path, trivySource, debianSource(p)),
 		})
 	}
 	return out

@@ -1,12 +1,14 @@
 package flow
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"debug/buildinfo"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 
@@ -96,7 +98,7 @@ func (j *Job) attested(ctx context.Context, a *assembly, verified *VerifyResult)
 	}
 	in.ManifestSHA256 = sum256(manifest)
 	if a.spec.Base != nil {
-		in.Packages = a.lock.Packages
+		in.Packages, in.OS = a.lock.Packages, osOf(a.spec.Base)
 	}
 	if in.Source, err = gobinary.Source(ctx, j.runtimeSource()); err != nil {
 		return in, err
@@ -106,6 +108,21 @@ func (j *Job) attested(ctx context.Context, a *assembly, verified *VerifyResult)
 	}
 	in.Verification, err = j.evidence(ctx, a, verified)
 	return in, err
+}
+
+// osOf reads what the base layer says of its system.
+func osOf(layer []byte) attest.OS {
+	archive := tar.NewReader(bytes.NewReader(layer))
+	for {
+		head, err := archive.Next()
+		if err != nil {
+			return attest.OS{} // a base of packages that say nothing
+		}
+		if head.Name == "usr/lib/os-release" {
+			text, _ := io.ReadAll(archive) // of bytes in memory
+			return attest.ParseOS(text)
+		}
+	}
 }
 
 func sum256(data []byte) string {

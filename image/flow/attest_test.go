@@ -85,6 +85,7 @@ func TestSBOM(t *testing.T) {
 		require.Equal(t, p.Version, has[p.Name].Version)
 		require.Equal(t, p.SHA256, has[p.Name].Hashes[0].Content)
 	}
+	require.Regexp(t, `distro=(debian-13|trixie)&upstream=`, has["libc6"].Purl)
 	require.Regexp(t, `^1\.26\.`, has["stdlib"].Version)
 	require.Equal(t, "BSD-3-Clause AND ISC AND OpenSSL", has["stdlib"].Licenses[0].Expression, "Go's own, and that of the assembly in crypto")
 	purego := has["github.com/ebitengine/purego"]
