@@ -65,7 +65,7 @@ func TestInteropRegistryAndBack(t *testing.T) {
 
 	layout := pull(t, "docker://"+r.Host+"/team/model:1", "--src-tls-verify=false")
 	requireSame(t, built, layout)
-	w.requireWideModel(unpackLayers(t, layout, built))
+	requireWideModel(t, unpackLayers(t, layout, built))
 
 	again, err := flow.Publish(t.Context(), j, []string{r.Host + "/team/model:2"}, "")
 	require.NoError(t, err)
@@ -171,22 +171,22 @@ func modelConfig(t *testing.T, root string) *manifests.ModelConfig {
 
 // requireWideModel compares every model file of an unpacked image with what the Hub serves
 // since widen.
-func (w *world) requireWideModel(root string) {
-	w.t.Helper()
+func requireWideModel(t *testing.T, root string) {
+	t.Helper()
 	upstream, err := modelsettest.Base(modelsettest.Demo())
-	require.NoError(w.t, err)
+	require.NoError(t, err)
 	checkpoints, err := modelsettest.Checkpoints(modelsettest.Demo())
-	require.NoError(w.t, err)
+	require.NoError(t, err)
 	maps.Copy(upstream, checkpoints)
 	parts := 0
-	for _, f := range modelConfig(w.t, root).Files {
+	for _, f := range modelConfig(t, root).Files {
 		_, name, _ := strings.Cut(f.Path, "/")
-		require.Contains(w.t, upstream, name)
+		require.Contains(t, upstream, name)
 		want := upstream[name].Content
-		requireEqualBytes(w.t, io.NewSectionReader(want, 0, want.Size()), openParts(w.t, root, f), f.Path)
+		requireEqualBytes(t, io.NewSectionReader(want, 0, want.Size()), openParts(t, root, f), f.Path)
 		parts += len(f.Parts)
 	}
-	require.Equal(w.t, 4, parts, "both checkpoints are in two parts")
+	require.Equal(t, 4, parts, "both checkpoints are in two parts")
 }
 
 // requireEqualBytes compares two streams to their ends.
