@@ -20,6 +20,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/image/base/basetest"
 	"github.com/plimsoll-oci/plimsoll/image/flow"
 	"github.com/plimsoll-oci/plimsoll/image/flow/magetest"
+	"github.com/plimsoll-oci/plimsoll/image/push"
 	"github.com/plimsoll-oci/plimsoll/image/push/registrytest"
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
@@ -60,8 +61,17 @@ func TestInteropRegistryAndBack(t *testing.T) {
 	built, err := flow.Make(t.Context(), j)
 	require.NoError(t, err)
 	require.Contains(t, built.Base, "libc6")
-	_, err = flow.Publish(t.Context(), j, []string{r.Host + "/team/model:1"}, "")
+	ref := []string{r.Host + "/team/model:1"}
+	before, err := flow.Doctor(t.Context(), j, ref)
+	require.NoError(t, err, "%v", before)
+	plan, err := flow.PlanFor(t.Context(), j, ref, nil)
 	require.NoError(t, err)
+	require.Equal(t, built.Bytes, plan.Targets[0].Bytes[push.ToSend])
+	_, err = flow.Publish(t.Context(), j, ref, "")
+	require.NoError(t, err)
+	plan, err = flow.PlanFor(t.Context(), j, ref, nil)
+	require.NoError(t, err)
+	require.Equal(t, built.Bytes, plan.Targets[0].Bytes[push.Present])
 
 	layout := pull(t, "docker://"+r.Host+"/team/model:1", "--src-tls-verify=false")
 	requireSame(t, built, layout)
@@ -201,36 +211,51 @@ func requireEqualBytes(t *testing.T, want, got io.Reader, name string) {
 	require.Equal(t, a.Sum(nil), b.Sum(nil), name)
 }
 
-// TestInteropGuardedRegistry publishes as a user does to a registry that wants TLS and a
-// password: the authority comes from SSL_CERT_FILE, the password from a credential helper.
+// TestInteropGuardedRegistry works as a user does with a registry that wants TLS and a
+// password: the authority comes from SSL_CERT_FILE, the password from a credential helper or
+// from the docker configuration itself.
 func TestInteropGuardedRegistry(t *testing.T) {
 	interoptest.Require(t, "docker-registry", "skopeo")
 	w, r := newWorld(t).withBase(), registrytest.Start(t, registrytest.Options{Auth: true, TLS: true})
 	built, err := flow.Make(t.Context(), w.job())
 	require.NoError(t, err)
 	magefile, ref := magetest.Compile(t, root), r.Host+"/team/model:1"
-	publish := func(l registrytest.Login, ca string) (output string, code int) {
-		c := exec.Command(magefile, "publish", "-model="+w.opts.Model, "-target="+ref)
+	mage := func(l registrytest.Login, ca, target string, flags ...string) (output string, code int) {
+		c := exec.Command(magefile, append([]string{target, "-model=" + w.opts.Model}, flags...)...)
 		c.Dir = root
 		c.Env = append(os.Environ(), "HF_ENDPOINT="+w.hub.URL(), "HF_HOME="+w.env["HF_HOME"], "PLIMSOLL_OUT="+w.opts.Out, "CI=true", "SSL_CERT_FILE="+ca)
 		c.Env = append(c.Env, l.Env()...)
 		return finish(t, c)
 	}
 	wrong := registrytest.NewLogin(t, r.Host, registrytest.User, "wrong-password")
-	output, code := publish(wrong, r.CA)
-	require.Equal(t, fault.Registry.ExitCode(), code, output)
-	require.Contains(t, output, "hint: log in")
-	require.NotContains(t, output, "wrong-password")
-
-	right := registrytest.NewLogin(t, r.Host, registrytest.User, registrytest.Password)
-	output, code = publish(right, os.DevNull)
-	require.Equal(t, fault.Registry.ExitCode(), code, output)
-	require.Contains(t, output, "hint: set SSL_CERT_FILE")
-
-	output, code = publish(right, r.CA)
-	require.Zero(t, code, output)
-	require.Contains(t, output, built.Digest)
-	requireSame(t, built, pull(t, "docker://"+ref, "--src-cert-dir="+filepath.Dir(r.CA), "--src-creds="+registrytest.User+":"+registrytest.Password))
+	file := registrytest.NewLoginFile(t, r.Host, registrytest.User, registrytest.Password)
+	onTarget := "-target=" + ref
+	for _, c := range [][]string{{"publish", onTarget}, {"plan", onTarget}, {"doctor", onTarget}, {"verify", "-in=docker://" + ref}, {"publish", onTarget, "-tag=2"}} {
+		output, code := mage(wrong, r.CA, c[0], c[1:]...)
+		require.Equal(t, fault.Registry.ExitCode(), code, "%v: %s", c, output)
+		require.Contains(t, output, "hint: log in", c)
+		require.NotContains(t, output, "wrong-password", c)
+		output, code = mage(file, os.DevNull, c[0], c[1:]...)
+		require.Equal(t, fault.Registry.ExitCode(), code, "%v: %s", c, output)
+		require.Contains(t, output, "hint: set SSL_CERT_FILE", c)
+	}
+	for _, l := range []registrytest.Login{registrytest.NewLogin(t, r.Host, registrytest.User, registrytest.Password), file} {
+		for _, c := range []struct {
+			args []string
+			says string
+		}{
+			{[]string{"doctor", onTarget}, "✓ push: granted"},
+			{[]string{"publish", onTarget}, built.Digest},
+			{[]string{"plan", onTarget}, "0 B to send, 0 B to fetch first"},
+			{[]string{"verify", "-in=docker://" + ref}, built.Digest},
+			{[]string{"publish", "-target=" + r.Host + "/team/model@" + built.Digest, "-tag=promoted"}, built.Digest},
+		} {
+			output, code := mage(l, r.CA, c.args[0], c.args[1:]...)
+			require.Zero(t, code, "%v: %s", c.args, output)
+			require.Contains(t, output, c.says, c.args)
+		}
+	}
+	requireSame(t, built, pull(t, "docker://"+r.Host+"/team/model:promoted", "--src-cert-dir="+filepath.Dir(r.CA), "--src-creds="+registrytest.User+":"+registrytest.Password))
 }
 
 // finish runs a command to its end and returns what it printed, and its exit code.

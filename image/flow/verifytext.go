@@ -22,7 +22,11 @@ func (r *VerifyResult) Text() string {
 		}
 	}
 	good := len(r.Files) - len(r.Wrong())
-	return r.Report.Text(r.config, layers.String()) + fmt.Sprintf("%d of %d files verified in %s\n", good, len(r.Files), r.In)
+	text := r.Report.Text(r.config, layers.String()) + fmt.Sprintf("%d of %d files verified in %s\n", good, len(r.Files), r.In)
+	if r.Image != "" {
+		text += fmt.Sprintf("image %s\n", r.Image) // what a tag named when it was looked at
+	}
+	return text
 }
 
 func mark(ok bool) string {

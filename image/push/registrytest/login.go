@@ -1,6 +1,7 @@
 package registrytest
 
 import (
+	"encoding/base64"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Login is a docker configuration whose only credentials come from a helper program of its
-// own, docker-credential-fake.
+// Login is a docker configuration with the credentials for one registry: they come from a
+// helper program of its own, docker-credential-fake, or lie in the file.
 type Login struct{ dir string }
 
 // NewLogin writes a helper that answers with user and password, neither of which may hold
@@ -22,6 +23,17 @@ func NewLogin(t testing.TB, host, user, password string) Login {
 		"printf '{\"Username\":\"%%s\",\"Secret\":\"%%s\"}' '%s' '%s'\n", l.notes(), user, password)
 	require.NoError(t, os.WriteFile(l.Helper(), []byte(program), 0o755))
 	config := fmt.Sprintf(`{"credHelpers": {%q: "fake"}}`, host)
+	require.NoError(t, os.WriteFile(filepath.Join(l.dir, "config.json"), []byte(config), 0o600))
+	return l
+}
+
+// NewLoginFile writes the configuration that docker login writes where no helper is set up:
+// user and password lie in it, for one registry. See Env.
+func NewLoginFile(t testing.TB, host, user, password string) Login {
+	t.Helper()
+	l := Login{dir: t.TempDir()}
+	auth := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
+	config := fmt.Sprintf(`{"auths": {%q: {"auth": %q}}}`, host, auth)
 	require.NoError(t, os.WriteFile(filepath.Join(l.dir, "config.json"), []byte(config), 0o600))
 	return l
 }

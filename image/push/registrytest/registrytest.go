@@ -8,6 +8,7 @@ package registrytest
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -46,6 +47,13 @@ type Options struct {
 	Auth bool
 	// TLS: only https is spoken.
 	TLS bool
+	// Expired: the certificate was good until a minute ago. Elsewhere: it is another host's.
+	Expired, Elsewhere bool
+	// Data is the folder of what is stored; "": one of the test's own.
+	Data string
+	// Program is the registry to run; "": docker-registry. The registry of distribution 3
+	// takes the same configuration.
+	Program string
 }
 
 // Registry is a running registry.
@@ -65,7 +73,7 @@ func Start(t testing.TB, o Options) *Registry {
 	t.Helper()
 	r := &Registry{dir: t.TempDir(), log: &log{address: make(chan string, 1)}}
 	config := r.config(t, o)
-	c := exec.Command("docker-registry", "serve", config)
+	c := exec.Command(cmp.Or(o.Program, "docker-registry"), "serve", config)
 	c.Stdout, c.Stderr = r.log, r.log
 	require.NoError(t, c.Start())
 	r.stop = sync.OnceFunc(func() {
@@ -93,7 +101,7 @@ func (r *Registry) Requests(method string) int {
 func (r *Registry) config(t testing.TB, o Options) string {
 	t.Helper()
 	text := fmt.Sprintf("version: 0.1\nlog: {level: info}\n"+
-		"storage: {filesystem: {rootdirectory: %q}, maintenance: {uploadpurging: {enabled: false}}}\n", r.path("data"))
+		"storage: {filesystem: {rootdirectory: %q}, maintenance: {uploadpurging: {enabled: false}}}\n", cmp.Or(o.Data, r.path("data")))
 	if o.Auth {
 		require.NoError(t, os.WriteFile(r.path("htpasswd"), []byte(User+":"+hashed+"\n"), 0o600))
 		text += fmt.Sprintf("auth: {htpasswd: {realm: plimsoll, path: %q}}\n", r.path("htpasswd"))
@@ -101,7 +109,7 @@ func (r *Registry) config(t testing.TB, o Options) string {
 	tls := ""
 	if o.TLS {
 		r.CA = r.path("ca/ca.crt")
-		certify(t, r.CA, r.path("cert.pem"), r.path("key.pem"))
+		certify(t, o, r.CA, r.path("cert.pem"), r.path("key.pem"))
 		tls = fmt.Sprintf(", tls: {certificate: %q, key: %q}", r.path("cert.pem"), r.path("key.pem"))
 	}
 	text += fmt.Sprintf("http: {addr: '127.0.0.1:0', secret: none%s}\n", tls)
@@ -111,8 +119,9 @@ func (r *Registry) config(t testing.TB, o Options) string {
 
 func (r *Registry) path(name string) string { return filepath.Join(r.dir, name) }
 
-// certify makes an authority and a certificate for 127.0.0.1 that it signs.
-func certify(t testing.TB, ca, cert, key string) {
+// certify makes an authority and a certificate for 127.0.0.1 that it signs, with the faults
+// that the options ask for.
+func certify(t testing.TB, o Options, ca, cert, key string) {
 	t.Helper()
 	authority := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "plimsoll test authority"},
@@ -122,6 +131,12 @@ func certify(t testing.TB, ca, cert, key string) {
 	server := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "registry"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
 		NotBefore: authority.NotBefore, NotAfter: authority.NotAfter, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	if o.Expired {
+		server.NotAfter = time.Now().Add(-time.Minute)
+	}
+	if o.Elsewhere {
+		server.IPAddresses, server.DNSNames = nil, []string{"elsewhere.example"}
 	}
 	caKey, serverKey := newKey(t), newKey(t)
 	require.NoError(t, os.MkdirAll(filepath.Dir(ca), 0o755))
