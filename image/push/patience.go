@@ -64,6 +64,8 @@ func (u *upload) recover(err error) error {
 	var no *refusal
 	shied := at.phase == sending && u.shy()
 	switch refused := errors.As(err, &no); {
+	case refused && final(no.err):
+		return err
 	case refused && shied && no.err.StatusCode == http.StatusRequestEntityTooLarge:
 		u.unsure = true
 	case refused && !temporary(no.err.StatusCode):
@@ -231,7 +233,7 @@ func retry(ctx context.Context, pause time.Duration, ask func() error) error {
 func passing(err error) bool {
 	var answer *transport.Error
 	if errors.As(err, &answer) {
-		return temporary(answer.StatusCode)
+		return temporary(answer.StatusCode) && !final(answer)
 	}
 	var timeout net.Error
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||

@@ -64,7 +64,7 @@ func reachable(ctx context.Context, t Target, p *probe) (string, error) {
 	}
 	c, err := transport.Ping(ctx, t.ref.Context().Registry, base)
 	if err != nil {
-		return "", quiet(err)
+		return "", unveil(ctx, t.ref.Context().Registry, base, err)
 	}
 	if c.Insecure {
 		return "plain http", nil
@@ -133,7 +133,7 @@ func tag(ctx context.Context, t Target, p *probe) (string, error) {
 	case a.status == http.StatusNotFound:
 		return t.ref.TagStr() + " is free", nil
 	}
-	return fmt.Sprintf("%s names %s, and would be moved", t.ref.TagStr(), a.header.Get("Docker-Content-Digest")), nil
+	return fmt.Sprintf("%s names %s, and would be moved, unless tags are immutable there", t.ref.TagStr(), a.header.Get("Docker-Content-Digest")), nil
 }
 
 // refusedWithoutNeed reports whether a question was refused that publishing does not ask:

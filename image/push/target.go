@@ -1,15 +1,9 @@
 package push
 
 import (
-	"crypto/tls"
-	"errors"
 	"fmt"
-	"net/http"
-	"strings"
-	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 )
@@ -53,56 +47,4 @@ func (t Target) mountable(repositories []string) ([]name.Repository, error) {
 		}
 	}
 	return out, nil
-}
-
-// hints maps a registry's answer to the way out.
-var hints = map[int]string{
-	http.StatusUnauthorized:          "log in with docker login, or set up a credential helper",
-	http.StatusForbidden:             "the credentials lack the right to push there",
-	http.StatusNotFound:              "create the repository first, or check its name",
-	http.StatusRequestEntityTooLarge: "the registry, or a proxy before it, limits a layer: set a smaller partSize in the manifest",
-	http.StatusTooManyRequests:       "wait, then run publish again: what has arrived is not sent again",
-	http.StatusInsufficientStorage:   "the registry is full",
-}
-
-// told are words out of a registry's answer that say more than its status, in lower case.
-var told = []struct{ words, hint string }{
-	{"immutable", "the tag cannot be moved in this registry: publish under a new tag"},
-	{"quota", "the registry's quota is used up: delete images there, or ask for more"},
-	{"name_unknown", "create the repository first, or check its name"},
-	{"no space left", "the registry's disk is full"},
-}
-
-// hintFor is the way out of a registry's refusal.
-func hintFor(answer *transport.Error) string {
-	text := strings.ToLower(answer.Error())
-	for _, t := range told {
-		if strings.Contains(text, t.words) {
-			return t.hint
-		}
-	}
-	if hint := hints[answer.StatusCode]; hint != "" || answer.StatusCode < 500 {
-		return hint
-	}
-	return "the registry failed: run publish again, what has arrived is not sent again"
-}
-
-// classify marks an error of a registry with kind and hint. Kinds that are set already,
-// such as for bytes that are not here, stay.
-func classify(t Target, doing string, err error) error {
-	wrapped := fmt.Errorf("%s %s: %w", doing, t, err)
-	if k := fault.KindOf(err); k != fault.Internal {
-		return wrapped
-	}
-	var answer *transport.Error
-	var certificate *tls.CertificateVerificationError
-	switch {
-	case errors.As(err, &certificate):
-		return fault.Wrap(fault.Registry, "set SSL_CERT_FILE to a file with the certificate of the registry's authority", wrapped)
-	case errors.As(err, &answer):
-		return fault.Wrap(fault.Registry, hintFor(answer), wrapped)
-	case errors.Is(err, syscall.ECONNREFUSED) || strings.Contains(err.Error(), "no such host"):
-		return fault.Wrap(fault.Registry, "is the registry's address right, and is it running?", wrapped)
-	}
-	return fault.Wrap(fault.Registry, "run publish again: what has arrived is not sent again", wrapped)
 }
