@@ -162,6 +162,12 @@ func (Bench) Publish(ctx context.Context, size *string, runs *int, json *bool) e
 	return measured(r, err, json)
 }
 
+// Pull measures how fast containerd and podman pull -size, its files whole or cut into parts.
+func (Bench) Pull(ctx context.Context, size *string, runs *int, json *bool) error {
+	r, err := bench.Pull(ctx, measuring(size, runs))
+	return measured(r, err, json)
+}
+
 // Test runs all tests; Go is all they need.
 func Test() error { return sh.RunV("go", "test", "./...") }
 

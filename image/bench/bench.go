@@ -1,6 +1,7 @@
 // Package bench measures plimsoll beside other programs that do the same work: curl and
 // aria2c with openssl for a download, openssl for verification, crane, skopeo and oras for
-// a publication. Fetch, Verify and Publish are the benches; each returns a Result.
+// a publication; and the pull of an image whose files are cut in several ways. Fetch, Verify,
+// Publish and Pull are the benches; each returns a Result.
 //
 // # Ratios, no limits
 //

@@ -91,6 +91,21 @@ func TestPublish(t *testing.T) {
 	requireClean(t, o, "publish")
 }
 
+// TestPull: without the programs of others nothing is pulled, and they are named.
+func TestPull(t *testing.T) {
+	o := options(t, "24 MB")
+	o.registry = actingRegistry
+	alone(t)
+	r, err := Pull(t.Context(), o)
+	require.NoError(t, err)
+	require.Len(t, r.Cases, 2)
+	for _, x := range r.Ratios {
+		require.Contains(t, []string{"containerd is missing", "podman is missing"}, x.Missing)
+	}
+	require.Contains(t, r.Text(), "install it with: apt-get install podman")
+	requireClean(t, o, "pull")
+}
+
 func TestPublishNeedsARegistry(t *testing.T) {
 	o := options(t, "1 MB")
 	alone(t)
@@ -144,6 +159,21 @@ func TestInteropPublish(t *testing.T) {
 	require.NotNil(t, ratioOf(t, r, resumed, interrupted).Value, "a publication of this size is long enough to be cut")
 	require.NotNil(t, ratioOf(t, r, resumed, killed).Value)
 	require.NotNil(t, ratioOf(t, r, cold, bySkopeo).Value)
+}
+
+// TestInteropPull: every cut is pulled and has a ratio.
+func TestInteropPull(t *testing.T) {
+	interoptest.Require(t, "docker-registry", "containerd", "ctr", "podman", "runc")
+	o := options(t, "48 MB")
+	r, err := Pull(t.Context(), o)
+	require.NoError(t, err)
+	requireValues(t, r)
+	for _, c := range []string{byContainerd, byPodman} {
+		for _, x := range r.Cases[0].Contestants {
+			require.Positive(t, requireMedian(t, r, c, x.Name).CPU())
+		}
+	}
+	requireClean(t, o, "pull")
 }
 
 // requireValues: nothing is missing.

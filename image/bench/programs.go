@@ -32,6 +32,10 @@ var known = map[string]struct {
 	"oras":            {[]string{"version"}, "go install oras.land/oras/cmd/oras@v1.3.6"},
 	"sync":            {[]string{"--version"}, "apt-get install coreutils"},
 	"docker-registry": {[]string{"--version"}, "apt-get install docker-registry"},
+	"containerd":      {[]string{"--version"}, "apt-get install containerd"},
+	"ctr":             {[]string{"--version"}, "apt-get install containerd"},
+	"podman":          {[]string{"--version"}, "apt-get install podman"},
+	"runc":            {[]string{"--version"}, "apt-get install runc"},
 	"registry":        {[]string{"--version"}, "go install github.com/distribution/distribution/v3/cmd/registry@v3.1.2"},
 }
 

@@ -12,7 +12,7 @@ const SchemaVersion = 1
 // Result is what a bench measured. As text it is a few tables.
 type Result struct {
 	SchemaVersion int `json:"schemaVersion"`
-	// Bench is fetch, verify or publish.
+	// Bench is fetch, verify, publish or pull.
 	Bench string `json:"bench"`
 	// Size is the number of bytes of model files that were worked on.
 	Size int64 `json:"sizeBytes"`

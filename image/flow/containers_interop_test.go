@@ -109,7 +109,7 @@ func requireVerified(t *testing.T, said string) {
 type podman []string
 
 func newPodman(t *testing.T) podman {
-	dir := t.TempDir()
+	dir := shortDir(t) // podman takes no runroot of more than 50 characters
 	p := podman{"podman", "--root=" + filepath.Join(dir, "root"), "--runroot=" + filepath.Join(dir, "run"), "--runtime=runc", "--cgroup-manager=cgroupfs"}
 	t.Cleanup(func() {
 		c := p.command("system", "reset", "--force") // its mounts go before the folder does
@@ -210,13 +210,20 @@ func requireModes(t *testing.T, root string) {
 	}))
 }
 
+// shortDir is a folder of the test's own with a short path.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "ship")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	return dir
+}
+
 // startContainerd starts a containerd with folders and a socket of the test's own, and
 // returns its client.
 func startContainerd(t *testing.T) func(t *testing.T, args ...string) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "containerd") // a socket's path must be short
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	dir := shortDir(t) // the path of a socket has at most 107 characters
 	socket := filepath.Join(dir, "s")
 	config := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = %q\n[ttrpc]\naddress = %q\n",
 		filepath.Join(dir, "root"), filepath.Join(dir, "state"), socket, socket+".ttrpc")
