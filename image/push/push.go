@@ -21,12 +21,23 @@
 // arrived, and the upload goes on there; a Journal lets a new process do the same. An
 // upload that has expired starts anew. Tries are counted without progress only.
 //
-// What a cut costs depends on the registry. One that answers for every byte that it has
-// loses nothing. Docker's distribution signs the offset into the address of an upload and
-// refuses the old address when part of a chunk has arrived: there a connection that breaks
-// inside a chunk costs the layer in flight, while one that ends between two chunks, as
-// after an interrupt, which lets the chunk end, costs nothing. Before distribution, a proxy
-// that buffers requests, as nginx does by default, hides half chunks from it.
+// What a cut costs depends on the registry. One that answers for every byte that it has,
+// as distribution 3 does, loses nothing. Distribution 2 loses the layer in flight when a
+// connection breaks inside a chunk. Every address of an upload carries an offset, signed
+// by the registry (_state), and any request to it, a question for the status too, is
+// refused unless the offset is the size of the file so far:
+// registry/handlers/blobupload.go:78 of v2.8.2. Half a chunk stays in the file, since its
+// writer is flushed and closed whatever the end was (helpers.go:13) and nothing ever cuts
+// the file back; but an address with the new size is only given out with the answer to a
+// whole chunk (blobupload.go:187), which a client that is gone did not get. Version 3 asks
+// for no offset where the status is asked for (v3.1.2, blobupload.go:40). A second request
+// that waits at the old offset would outlive the reset of the first, not the process; it
+// is not made, since it would cost every chunk a request more.
+//
+// So with distribution 2 a cut costs nothing between two chunks, as after an interrupt,
+// which lets the chunk end; nothing where a proxy before it collects requests, as nginx
+// does by default; and elsewhere the layers in flight, of which partSize in the manifest
+// makes smaller ones.
 //
 // go-containerregistry does the rest: credentials, tokens and manifests.
 package push

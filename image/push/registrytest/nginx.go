@@ -24,6 +24,7 @@ events {}
 http {
   access_log off;
   client_max_body_size 0;
+  proxy_request_buffering off;
   client_body_temp_path %[1]s/body;
   proxy_temp_path %[1]s/proxy;
   fastcgi_temp_path %[1]s/fastcgi;
@@ -34,7 +35,6 @@ http {
   server {
     listen %[2]s;
     proxy_http_version 1.1;
-    proxy_request_buffering off;
     proxy_set_header Host $http_host;
     %[3]s
     location / { proxy_pass http://%[4]s; }
