@@ -3,6 +3,7 @@ package flow_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/plimsoll-oci/plimsoll/image"
 	"github.com/plimsoll-oci/plimsoll/image/flow"
+	"github.com/plimsoll-oci/plimsoll/image/push"
 	"github.com/plimsoll-oci/plimsoll/image/push/registrytest"
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
@@ -58,6 +60,7 @@ func TestInteropContainers(t *testing.T) {
 		"umoci":      runByUmoci,
 		"podman":     runByPodman,
 		"containerd": runByContainerd,
+		"air gap":    crossAirGap,
 	} {
 		t.Run(name, func(t *testing.T) { by(t, s) })
 	}
@@ -77,6 +80,49 @@ func carryBySkopeo(t *testing.T, s *shipped) {
 	checked, err := flow.VerifyIn(t.Context(), s.job(), flow.VerifyOptions{In: "docker://" + to})
 	require.NoError(t, err)
 	require.Equal(t, s.built.Digest, checked.Image)
+}
+
+// crossAirGap: a machine with neither cache nor model nor lock sends an export on, moves a tag
+// to it without a byte, and moves it back.
+func crossAirGap(t *testing.T, s *shipped) {
+	inside := registrytest.Start(t, registrytest.Options{})
+	old := inside.Host + "/team/model:old"
+	interoptest.Run(t, "skopeo", "--insecure-policy", "copy", "--quiet", "--preserve-digests", "--dest-tls-verify=false", "oci:"+pull(t, "docker://"+s.ref, "--src-tls-verify=false"), "docker://"+old)
+	lightning := s.opts
+	lightning.Variant = "lightning"
+	j, err := flow.New(lightning)
+	require.NoError(t, err)
+	defer j.Close()
+	_, err = flow.Make(t.Context(), j)
+	require.NoError(t, err)
+	carried, err := flow.Export(t.Context(), j, filepath.Join(t.TempDir(), "carried"))
+	require.NoError(t, err)
+
+	empty := flow.Options{Root: root, Out: t.TempDir(), Getenv: func(k string) string { return map[string]string{"HF_HOME": filepath.Join(s.dir, "nothing")}[k] }}
+	publish := func(o flow.PublishOptions) (r *flow.PublishResult) {
+		require.NoError(t, flow.DoInCache(empty, io.Discard, false, func(j *flow.Job) (_ flow.Result, err error) {
+			r, err = flow.PublishTo(t.Context(), j, o)
+			return r, err
+		}))
+		return r
+	}
+	fresh := []string{inside.Host + "/team/model:new"}
+	plan := publish(flow.PublishOptions{From: carried.Layout, Targets: fresh, DryRun: true}).Plans[0]
+	require.Positive(t, plan.Bytes[push.ToSend])
+	require.Positive(t, plan.Bytes[push.Present], "the two images share layers")
+	require.Zero(t, plan.Bytes[push.ToFetch])
+	sent := publish(flow.PublishOptions{From: carried.Layout, Targets: fresh})
+	require.Equal(t, carried.Digest, sent.Digest)
+	require.Equal(t, plan.Bytes[push.ToSend], sent.Targets[0].SentBytes, "what the dry run said")
+
+	uploads := inside.Requests("PATCH")
+	for _, digest := range []string{carried.Digest, s.built.Digest, carried.Digest} {
+		moved := publish(flow.PublishOptions{Targets: []string{inside.Host + "/team/model@" + digest}, Tag: "prod"})
+		require.Equal(t, digest, moved.Digest)
+		require.Equal(t, digest, strings.TrimSpace(interoptest.Run(t, "skopeo", "inspect", "--tls-verify=false", "--format={{.Digest}}", "docker://"+inside.Host+"/team/model:prod")))
+	}
+	inside.Stop()
+	require.Equal(t, uploads, inside.Requests("PATCH"))
 }
 
 // runByUmoci unpacks the exported layout and runs its program in a chroot, on the image's
