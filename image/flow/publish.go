@@ -130,10 +130,14 @@ func PublishTo(ctx context.Context, j *Job, o PublishOptions) (*PublishResult, e
 
 // published is the image to publish: the built one, or that of a layout.
 func (j *Job) published(from string) (*image.Image, error) {
-	if from != "" {
-		return image.Open(from, nil)
+	if from == "" {
+		return j.open()
 	}
-	return j.open()
+	img, err := image.Open(from, nil)
+	if err != nil {
+		err = fault.Wrap(fault.KindOf(err), "pass the folder that export -to=DIR wrote", err)
+	}
+	return img, err
 }
 
 // publishResult describes the image.

@@ -169,7 +169,11 @@ func (r *PublishResult) Text() string {
 	for _, f := range r.Failed {
 		rows = append(rows, f.Reference+"\tFAILED: "+f.Error)
 	}
-	return strings.TrimPrefix(targetPlans(r.Plans), "\n") + table(rows...) + "digest " + r.Digest + "\n" + r.weightsText()
+	out := strings.TrimPrefix(targetPlans(r.Plans), "\n") + table(rows...)
+	if len(r.Targets) > 0 || len(r.Plans) > 0 {
+		out += "digest " + r.Digest + "\n" + r.weightsText() // where all failed, nothing bears it
+	}
+	return out
 }
 
 // weightsText is the digest of the weights alone.

@@ -150,10 +150,15 @@ func TestNobodyListens(t *testing.T) {
 }
 
 func TestParseTarget(t *testing.T) {
-	for _, bad := range []string{"", "model", "model:1", "ghcr.io/owner/model", "ghcr.io/owner/model@sha256:" + strings.Repeat("0", 64), "ghcr.io/UPPER/x:1"} {
+	for _, bad := range []string{"", "model", "model:1", "ghcr.io/owner/model", "ghcr.io/owner/model@sha256:" + strings.Repeat("0", 64), "ghcr.io/UPPER/x:1", "https://ghcr.io/owner/model:1", "docker://ghcr.io/owner/model:1"} {
 		_, err := push.ParseTarget(bad)
 		require.Equal(t, fault.Usage, fault.KindOf(err), bad)
+		require.ErrorContains(t, err, fmt.Sprintf("%q", bad))
 	}
+	_, err := push.ParseTarget("https://ghcr.io/owner/model:1")
+	require.Equal(t, "leave https:// away", fault.HintOf(err))
+	_, err = push.ParseTarget("ghcr.io/owner/model")
+	require.ErrorContains(t, err, "it names no tag")
 	require.Equal(t, "ghcr.io/owner/model:1", target(t, "ghcr.io/owner/model:1").String())
 }
 

@@ -1,8 +1,11 @@
 package push
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -14,14 +17,15 @@ import (
 // or REGISTRY/REPOSITORY:TAG. Only the manifest travels, so that an image is promoted or
 // rolled back in a moment. Errors are Publish's.
 func Retag(ctx context.Context, reference, tag string, o Options) (Result, error) {
-	from, err := name.ParseReference(reference, name.StrictValidation)
-	if err != nil {
-		return Result{}, fault.Wrap(fault.Usage, "write REGISTRY/REPOSITORY@DIGEST or REGISTRY/REPOSITORY:TAG", fmt.Errorf("parsing reference %q: %w", reference, err))
-	}
-	to, err := ParseTarget(from.Context().Name() + ":" + tag)
+	from, err := parseReference(reference)
 	if err != nil {
 		return Result{}, err
 	}
+	ref, err := name.NewTag(from.Context().Name()+":"+tag, name.StrictValidation)
+	if err != nil || tag == "" {
+		return Result{}, fault.Wrap(fault.Usage, "a tag is 1 to 128 letters, digits, _, . or -", fmt.Errorf("parsing tag %q: %w", tag, cmp.Or(err, errors.New("it is empty"))))
+	}
+	to := Target{ref: ref}
 	options := o.remote(ctx)
 	image, err := remote.Get(from, options...)
 	if err != nil {
@@ -39,4 +43,20 @@ func Retag(ctx context.Context, reference, tag string, o Options) (Result, error
 			"checking %s: the registry has %s, %s was written", to, head.Digest, image.Digest))
 	}
 	return Result{Reference: to.String(), Digest: image.Digest.String()}, nil
+}
+
+// parseReference parses REGISTRY/REPOSITORY@DIGEST or REGISTRY/REPOSITORY:TAG.
+func parseReference(s string) (ref name.Reference, err error) {
+	if err := plainReference(s); err != nil {
+		return nil, err
+	}
+	if strings.Contains(s, "@") {
+		ref, err = name.NewDigest(s, name.StrictValidation)
+	} else {
+		ref, err = name.NewTag(s, name.StrictValidation)
+	}
+	if err != nil {
+		return nil, fault.Wrap(fault.Usage, "write REGISTRY/REPOSITORY@DIGEST or REGISTRY/REPOSITORY:TAG", fmt.Errorf("parsing reference %q: %w", s, err))
+	}
+	return ref, nil
 }

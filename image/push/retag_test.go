@@ -30,7 +30,7 @@ func TestRetag(t *testing.T) {
 
 	_, err = push.Retag(t.Context(), f.host+"/m:none", "prod", quick())
 	require.Equal(t, fault.Registry, fault.KindOf(err))
-	for _, bad := range [][2]string{{"m", "1"}, {f.host + "/m:1", "not a tag"}, {f.host + "/m:1", ""}} {
+	for _, bad := range [][2]string{{"m", "1"}, {f.host + "/m@sha256:1234", "1"}, {"https://" + f.host + "/m:1", "1"}, {f.host + "/m:1", "not a tag"}, {f.host + "/m:1", ""}} {
 		_, err = push.Retag(t.Context(), bad[0], bad[1], quick())
 		require.Equal(t, fault.Usage, fault.KindOf(err), "%v", bad)
 	}

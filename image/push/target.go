@@ -1,7 +1,9 @@
 package push
 
 import (
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 
@@ -17,12 +19,26 @@ type Target struct {
 // named, since a model image should not end up in a default place; a digest cannot be
 // published to. Errors are of kind fault.Usage.
 func ParseTarget(s string) (Target, error) {
-	ref, err := name.NewTag(s, name.StrictValidation)
-	if err != nil {
-		return Target{}, fault.Wrap(fault.Usage, "write REGISTRY/REPOSITORY:TAG, such as ghcr.io/owner/model:1.0",
-			fmt.Errorf("parsing target %q: %w", s, err))
+	if err := plainReference(s); err != nil {
+		return Target{}, err
 	}
-	return Target{ref: ref}, nil
+	ref, err := name.NewTag(s, name.StrictValidation)
+	if err == nil {
+		return Target{ref: ref}, nil
+	}
+	if _, repoErr := name.NewRepository(s, name.StrictValidation); repoErr == nil {
+		err = errors.New("it names no tag")
+	}
+	return Target{}, fault.Wrap(fault.Usage, "write REGISTRY/REPOSITORY:TAG, such as ghcr.io/owner/model:1.0",
+		fmt.Errorf("parsing target %q: %w", s, err))
+}
+
+// plainReference refuses an address: https would be taken for a registry's name.
+func plainReference(s string) error {
+	if scheme, _, ok := strings.Cut(s, "://"); ok {
+		return fault.Wrap(fault.Usage, fmt.Sprintf("leave %s:// away", scheme), fmt.Errorf("parsing reference %q: it is an address", s))
+	}
+	return nil
 }
 
 // String returns the reference.
