@@ -18,7 +18,8 @@ import (
 // there, which can be mounted from one of the repositories in mountFrom, which are to be
 // sent, and which to be fetched first. It downloads nothing and needs no built image: the
 // lock knows the digests of the model layers. The layers of base, runtime and configuration
-// are asked for where the image has been built.
+// are asked for where the image has been built. A target that cannot be asked does not stop
+// the others: the plan then comes with an error.
 func PlanFor(ctx context.Context, j *Job, targets, mountFrom []string) (*PlanResult, error) {
 	r, err := Plan(ctx, j)
 	if err != nil || len(targets) == 0 {
@@ -32,14 +33,16 @@ func PlanFor(ctx context.Context, j *Job, targets, mountFrom []string) (*PlanRes
 	if err != nil {
 		return nil, err
 	}
+	var failed []error
 	for _, t := range parsed {
 		p, err := push.Plan(ctx, wanted, t, push.Options{UserAgent: userAgent, MountFrom: mountFrom})
 		if err != nil {
-			return r, err
+			failed = append(failed, err)
+			continue
 		}
 		r.Targets = append(r.Targets, p)
 	}
-	return r, nil
+	return r, errors.Join(failed...)
 }
 
 // wanted lists the layers of a plan, lowest first.
