@@ -25,12 +25,11 @@ import (
 	"github.com/plimsoll-oci/plimsoll/verify/interoptest"
 )
 
-// killSize is that of the model file that is cut; the chunk is the default one.
 const (
-	killSize     = 300 << 20
-	defaultChunk = 32 << 20
-	// restOfCut is what a second run may send after a cut at 60 %.
-	restOfCut = killSize*4/10 + killSize*2/100 + defaultChunk
+	// killSize is the size of the model file that is cut; chunks grow to an eighth of it.
+	killSize = 300 << 20
+	// restOfCut is what a second run may send after a cut at 60 %: the rest, 2 % and a chunk.
+	restOfCut = killSize*4/10 + killSize*2/100 + killSize/8
 )
 
 // cutEnv holds the order for a process of this test binary: the target, the journal, and
