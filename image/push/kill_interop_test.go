@@ -26,10 +26,12 @@ import (
 )
 
 const (
-	// killSize is the size of the model file that is cut; chunks grow to an eighth of it.
-	killSize = 300 << 20
+	// killSize is the size of the model file that is cut. An eighth of it is less than the
+	// first chunk: chunks do not grow.
+	killSize   = 200 << 20
+	firstChunk = 32 << 20
 	// restOfCut is what a second run may send after a cut at 60 %: the rest, 2 % and a chunk.
-	restOfCut = killSize*4/10 + killSize*2/100 + killSize/8
+	restOfCut = killSize*4/10 + killSize*2/100 + firstChunk
 )
 
 // cutEnv holds the order for a process of this test binary: the target, the journal, and
