@@ -49,7 +49,7 @@ func (o Options) connect(ctx context.Context, t Target, sources []name.Repositor
 	}
 	tr, err := transport.NewWithContext(ctx, t.ref.Context().Registry, auth, once{base}, scopes)
 	if err != nil {
-		return nil, unveil(ctx, t.ref.Context().Registry, base, err)
+		return nil, unveil(err)
 	}
 	return &client{repo: t.ref.Context(), http: &http.Client{Transport: tr}}, nil
 }
@@ -58,25 +58,22 @@ func (o Options) connect(ctx context.Context, t Target, sources []name.Repositor
 const notTLS = "server gave HTTP response to HTTPS client"
 
 // unveil is the error of a registry that could not be opened. Where plain http may be spoken
-// ggcr tries both schemes, and tells of https alone when both have failed: what a registry
-// without TLS said is asked for once more.
-func unveil(ctx context.Context, r name.Registry, base http.RoundTripper, err error) error {
-	if r.Scheme() != "http" || !strings.Contains(err.Error(), notTLS) {
+// ggcr tries both schemes and joins both errors: of a registry without TLS, the one of https
+// says nothing.
+func unveil(err error) error {
+	var answer *transport.Error
+	if !strings.Contains(err.Error(), notTLS) || !errors.As(err, &answer) {
 		return quiet(err)
 	}
-	req, reqErr := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.RegistryStr()+"/v2/", nil)
-	if reqErr != nil {
-		return quiet(err)
+	return &refusal{err: plainly(answer)}
+}
+
+// plainly is an answer without a proxy's page, which says no more than its status.
+func plainly(answer *transport.Error) *transport.Error {
+	if len(answer.Errors) == 0 && strings.Contains(answer.Error(), "<html") {
+		return &transport.Error{StatusCode: answer.StatusCode, Request: answer.Request}
 	}
-	resp, plainErr := (&http.Client{Transport: base}).Do(req)
-	if plainErr != nil {
-		return quiet(plainErr)
-	}
-	defer resp.Body.Close()
-	if plainErr := transport.CheckError(resp, http.StatusOK, http.StatusUnauthorized); plainErr != nil {
-		return answered(resp, plainErr)
-	}
-	return quiet(err)
+	return answer
 }
 
 // once is a transport that sends a body once. ggcr's sends a request again with a new token
@@ -176,10 +173,7 @@ func answered(resp *http.Response, err error) error {
 	if !errors.As(err, &e) {
 		return quiet(err)
 	}
-	if len(e.Errors) == 0 && strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") {
-		e = &transport.Error{StatusCode: e.StatusCode, Request: e.Request} // a proxy's page says no more than its status
-	}
-	return &refusal{err: e, wait: retryAfter(resp.Header.Get("Retry-After"), time.Now())}
+	return &refusal{err: plainly(e), wait: retryAfter(resp.Header.Get("Retry-After"), time.Now())}
 }
 
 // retryAfter reads the header in both of its forms (RFC 9110, 10.2.3).

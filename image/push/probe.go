@@ -64,7 +64,7 @@ func reachable(ctx context.Context, t Target, p *probe) (string, error) {
 	}
 	c, err := transport.Ping(ctx, t.ref.Context().Registry, base)
 	if err != nil {
-		return "", unveil(ctx, t.ref.Context().Registry, base, err)
+		return "", unveil(err)
 	}
 	if c.Insecure {
 		return "plain http", nil

@@ -144,8 +144,12 @@ func classify(t Target, doing string, err error) error {
 	if k := fault.KindOf(err); k != fault.Internal {
 		return wrapped
 	}
+	var certificate *tls.CertificateVerificationError
 	var answer *transport.Error
-	if errors.As(err, &answer) {
+	switch {
+	case errors.As(err, &certificate): // first: ggcr tries plain http too, and joins both errors
+		return fault.Wrap(fault.Registry, distrusted(t, certificate.Err), wrapped)
+	case errors.As(err, &answer):
 		return fault.Wrap(fault.Registry, t.hintFor(answer), wrapped)
 	}
 	return fault.Wrap(fault.Registry, unanswered(t, err), wrapped)
@@ -153,12 +157,9 @@ func classify(t Target, doing string, err error) error {
 
 // unanswered is the way out where no answer came.
 func unanswered(t Target, err error) string {
-	var certificate *tls.CertificateVerificationError
 	var dial *net.OpError
 	switch {
-	case errors.As(err, &certificate):
-		return distrusted(t, certificate.Err)
-	case strings.Contains(err.Error(), notTLS):
+	case strings.Contains(err.Error(), notTLS) && t.ref.Context().Scheme() == "https":
 		return "the registry speaks plain http, which is spoken to this machine and to private addresses only: put TLS before it"
 	case errors.As(err, &dial) && dial.Op == "dial":
 		return address
