@@ -110,6 +110,17 @@ func Report(ctx context.Context, model, variant *string, json *bool) error {
 	})
 }
 
+// Diff compares two images, each oci:PATH, docker://REF or lock:PATH: bytes, files, and what a pull costs.
+func Diff(ctx context.Context, a, b string, model, variant, platform, markdown *string, files, json *bool) error {
+	r, err := flow.Diff(ctx, a, b, flow.DiffOptions{
+		Model: text(model), Variant: text(variant), Platform: text(platform), Markdown: text(markdown), Files: is(files),
+	})
+	if err != nil {
+		return flow.Top(err)
+	}
+	return flow.Top(flow.Show(os.Stdout, r, is(json)))
+}
+
 // Demo takes the whole way on this machine: a loopback Hub, a small model, a registry and back.
 func Demo(ctx context.Context) error {
 	return flow.Top(demo.Run(ctx, demo.Options{

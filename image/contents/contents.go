@@ -58,7 +58,9 @@ const titleKey = "org.opencontainers.image.title"
 
 // Image is a manifest and a config, checked against their digests, and a way to the blobs.
 type Image struct {
-	Digest   v1.Hash
+	Digest v1.Hash
+	// Size is that of the manifest, in bytes.
+	Size     int64
 	Manifest *v1.Manifest
 	Config   *v1.ConfigFile
 	blobs    blobs

@@ -23,7 +23,11 @@ func Layout(dir string) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Image{Digest: digest, Manifest: m, Config: c, blobs: layout(dir)}, nil
+	info, err := os.Stat(layout(dir).path(v1.Descriptor{Digest: digest}))
+	if err != nil {
+		return nil, fault.Wrap(fault.Resource, "", fmt.Errorf("reading layout %s: %w", dir, err))
+	}
+	return &Image{Digest: digest, Size: info.Size(), Manifest: m, Config: c, blobs: layout(dir)}, nil
 }
 
 // layout is the blobs of a layout's folder.

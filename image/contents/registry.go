@@ -28,10 +28,21 @@ type Options struct {
 	Keychain authn.Keychain
 	// Transport carries the requests; nil: ggcr's, which honours proxy and CA variables.
 	Transport http.RoundTripper
+	// Platform is chosen where a reference names several; nil: linux/amd64.
+	Platform *v1.Platform
+}
+
+// platform is the chosen one.
+func (o Options) platform() v1.Platform {
+	if o.Platform != nil {
+		return *o.Platform
+	}
+	return v1.Platform{OS: image.OS, Architecture: image.Architecture}
 }
 
 // Registry describes the image that a reference such as ghcr.io/owner/model:tag names, by
-// tag or by digest; of several platforms it takes linux/amd64. The registry must be named.
+// tag or by digest; of several platforms it takes Options.Platform. The registry must be
+// named. What is no image but has an image's manifest, an artifact, has an empty Config.
 // Manifest and config are fetched and proven here, blobs are streamed when they are read
 // and go on where they were when a connection breaks. ctx ends all of it. Errors are of kind
 // fault.Usage for a bad reference, fault.Registry for one that cannot be read, and
@@ -46,7 +57,7 @@ func Registry(ctx context.Context, reference string, o Options) (*Image, error) 
 		return nil, classify(ref, err)
 	}
 	img, err := remote.Image(ref, remote.WithContext(ctx), remote.WithTransport(client.Transport),
-		remote.WithPlatform(v1.Platform{OS: image.OS, Architecture: image.Architecture}))
+		remote.WithPlatform(o.platform()))
 	if err != nil {
 		return nil, classify(ref, err)
 	}
@@ -54,8 +65,14 @@ func Registry(ctx context.Context, reference string, o Options) (*Image, error) 
 	if i.Manifest, err = img.Manifest(); err != nil {
 		return nil, classify(ref, err)
 	}
-	if i.Config, err = img.ConfigFile(); err != nil {
+	if i.Size, err = img.Size(); err != nil {
 		return nil, classify(ref, err)
+	}
+	i.Config = &v1.ConfigFile{} // of what is no image: its config is of another form
+	if i.Manifest.Config.MediaType.IsConfig() {
+		if i.Config, err = img.ConfigFile(); err != nil {
+			return nil, classify(ref, err)
+		}
 	}
 	i.Digest, err = img.Digest()
 	return i, err
