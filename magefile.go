@@ -212,7 +212,7 @@ const staticcheck = "honnef.co/go/tools/cmd/staticcheck@v0.8.2"
 
 // interopPackages are Debian packages that interop runs against.
 var interopPackages = []string{
-	"docker-registry", "skopeo", "tar", "python3-venv", "curl", "aria2", "openssl", "umoci", "podman", "runc", "containerd", "nginx-light",
+	"docker-registry", "skopeo", "tar", "python3-venv", "curl", "aria2", "openssl", "umoci", "podman", "runc", "containerd", "nginx-light", "buildah",
 }
 
 // inTurn runs commands until one fails.

@@ -34,13 +34,13 @@ import (
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 )
 
-// countedRegistry is a registry that counts the bytes of blobs that it sends.
+// countedRegistry is a registry that counts the bytes of blobs and manifests that it sends.
 func countedRegistry(t *testing.T) (host string, sent *atomic.Int64) {
 	t.Helper()
 	sent = &atomic.Int64{}
 	inner := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
+		if r.Method == http.MethodGet && r.URL.Path != "/v2/" {
 			w = countingWriter{ResponseWriter: w, n: sent}
 		}
 		inner.ServeHTTP(w, r)
@@ -74,12 +74,19 @@ func layerOf(t testing.TB, zip bool, files map[string]string) v1.Layer {
 	if !zip {
 		return static.NewLayer(out.Bytes(), types.DockerUncompressedLayer)
 	}
-	var zipped bytes.Buffer
-	z := gzip.NewWriter(&zipped)
-	_, err := z.Write(out.Bytes())
+	return zipped(t, out.Bytes(), gzip.DefaultCompression)
+}
+
+// zipped is a gzip layer of an archive.
+func zipped(t testing.TB, archive []byte, level int) v1.Layer {
+	t.Helper()
+	var out bytes.Buffer
+	z, err := gzip.NewWriterLevel(&out, level)
+	require.NoError(t, err)
+	_, err = z.Write(archive)
 	require.NoError(t, err)
 	require.NoError(t, z.Close())
-	return zippedLayer{Layer: static.NewLayer(zipped.Bytes(), types.DockerLayer), archive: sha256.Sum256(out.Bytes())}
+	return zippedLayer{Layer: static.NewLayer(out.Bytes(), types.DockerLayer), archive: sha256.Sum256(archive)}
 }
 
 // zippedLayer is a layer whose diff id is known.
@@ -104,6 +111,14 @@ func docker(t testing.TB, layers ...v1.Layer) v1.Image {
 	return mutate.ConfigMediaType(mutate.MediaType(img, types.DockerManifestSchema2), types.DockerConfigJSON)
 }
 
+// write publishes an image.
+func write(t *testing.T, reference string, img v1.Image) {
+	t.Helper()
+	ref, err := name.ParseReference(reference)
+	require.NoError(t, err)
+	require.NoError(t, remote.Write(ref, img))
+}
+
 // TestDiffReadsNoLayer: of two images in a registry, manifests and configs alone are read.
 func TestDiffReadsNoLayer(t *testing.T) {
 	host, sent := countedRegistry(t)
@@ -112,12 +127,12 @@ func TestDiffReadsNoLayer(t *testing.T) {
 	top := layerOf(t, false, map[string]string{"app": strings.Repeat("x", 1<<20)})
 	want := int64(0)
 	for tag, img := range map[string]v1.Image{"a": docker(t, base, top), "b": docker(t, low, top)} {
-		ref, err := name.ParseReference(host + "/them/image:" + tag)
-		require.NoError(t, err)
-		require.NoError(t, remote.Write(ref, img))
+		write(t, host+"/them/image:"+tag, img)
 		config, err := img.RawConfigFile()
 		require.NoError(t, err)
-		want += int64(len(config))
+		manifest, err := img.RawManifest()
+		require.NoError(t, err)
+		want += int64(len(config) + len(manifest))
 	}
 	sent.Store(0)
 	r, err := flow.Diff(t.Context(), "docker://"+host+"/them/image:a", "docker://"+host+"/them/image:b", flow.DiffOptions{})

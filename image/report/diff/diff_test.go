@@ -108,7 +108,9 @@ func TestRecompressed(t *testing.T) {
 	b := diff.Image{Name: "zstd", Layers: []diff.Layer{foreign("COPY", "sha256:zst", "sha256:tar", 90), foreign("RUN y", "sha256:zst2", "sha256:tar3", 9)}}
 	r := compare(t, a, b)
 	require.Equal(t, diff.Count{Count: 2, Bytes: 99}, r.Blobs.Added)
-	require.Equal(t, diff.Count{Count: 1, Bytes: 9}, r.Pull.Download)
+	require.Equal(t, diff.Count{Count: 2, Bytes: 99}, r.Pull.Download)
+	require.Equal(t, diff.Count{Count: 1, Bytes: 90}, r.Pull.Spared)
+	require.Contains(t, r.Text(), "downloads 99 B of 99 B for B, or 9 B where it fetches while it unpacks.")
 	require.True(t, r.Layers[0].SameContent)
 	require.Equal(t, diff.Added, r.Layers[1].Status, "another instruction is another layer")
 	require.Equal(t, 1, r.Pull.Unpack.New.Unknown)

@@ -106,8 +106,8 @@ func TestNothingDiffersFromItself(t *testing.T) {
 	})
 }
 
-// TestPullIsContainerds plays a pull as containerd does it: chain ids over all layers, blobs
-// from the first layer without a snapshot on.
+// TestPullIsContainerds plays a pull as containerd does it: chain ids over all layers,
+// blobs from the first layer without a snapshot on.
 func TestPullIsContainerds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := randomImage(t, "a"), randomImage(t, "b")
@@ -119,7 +119,9 @@ func TestPullIsContainerds(t *testing.T) {
 		n := node{blobs: map[string]bool{}, snapshots: map[string]bool{}}
 		n.pull(a)
 		fetched, unpacked := n.pull(b)
-		require.Equal(t, fetched, r.Pull.Download)
+		require.Equal(t, fetched.Count, r.Pull.Download.Count-r.Pull.Spared.Count)
+		require.Equal(t, fetched.Bytes, r.Pull.Download.Bytes-r.Pull.Spared.Bytes)
+		require.Equal(t, r.Blobs.Added, r.Pull.Download)
 		require.Equal(t, unpacked, r.Pull.Unpack.New.Count.Count+r.Pull.Unpack.Again.Count.Count)
 	})
 }

@@ -5,10 +5,14 @@ func pull(a, b Image) Pull {
 	var p Pull
 	kept, known := commonChain(a.Layers, b.Layers)
 	have := digests(a.blobs())
-	rest := Image{Layers: b.Layers[kept:], Blobs: b.Blobs}
-	for _, l := range distinct(rest.blobs()) {
-		if !have[l.Digest] {
-			p.Download.add(l.Size)
+	above := digests(Image{Layers: b.Layers[kept:], Blobs: b.Blobs}.blobs())
+	for _, l := range distinct(b.blobs()) {
+		if have[l.Digest] {
+			continue
+		}
+		p.Download.add(l.Size)
+		if !above[l.Digest] {
+			p.Spared.add(l.Size)
 		}
 	}
 	if known {

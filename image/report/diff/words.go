@@ -26,6 +26,9 @@ func (r *Report) headline() []string {
 		return []string{"Nothing differs."}
 	}
 	out := []string{fmt.Sprintf("A node that has A downloads %s of %s for B.", size(r.Pull.Download.Bytes), size(r.B.Bytes))}
+	if n := r.Pull.Spared; n.Count > 0 {
+		out[0] = strings.TrimSuffix(out[0], ".") + fmt.Sprintf(", or %s where it fetches while it unpacks.", size(r.Pull.Download.Bytes-n.Bytes))
+	}
 	u := r.Pull.Unpack
 	if u == nil {
 		return out
