@@ -103,10 +103,10 @@ func Publish(ctx context.Context, target, model, variant, from, tag, weights, mo
 	})
 }
 
-// Report compares the built image with what it replaces: before, after, saved and why.
-func Report(ctx context.Context, model, variant *string, json *bool) error {
+// Report compares the built image with what it replaces, and with its budget: -against=REF names what is published.
+func Report(ctx context.Context, model, variant, against *string, json *bool) error {
 	return on(flags{model: model, variant: variant, json: json}, func(j *flow.Job) (flow.Result, error) {
-		return flow.Report(ctx, j)
+		return flow.ReportAgainst(ctx, j, text(against))
 	})
 }
 

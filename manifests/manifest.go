@@ -58,6 +58,8 @@ type Manifest struct {
 	Image Image `yaml:"image,omitempty"`
 	// Before describes the image that this one replaces, for the report.
 	Before Before `yaml:"before,omitempty"`
+	// Budget limits the image; the report fails where it is over.
+	Budget *Budget `yaml:"budget,omitempty"`
 }
 
 // Runtime names what runs in the image.
@@ -245,6 +247,17 @@ type Software struct {
 	CompressedBytes int64 `yaml:"compressedBytes,omitempty"`
 	// Source says where the figures come from.
 	Source string `yaml:"source"`
+}
+
+// Budget limits the image, of every variant alike. At least one limit is set.
+type Budget struct {
+	// Image is the most that all of the image may take in a registry, such as "45 GB".
+	Image *Size `yaml:"image,omitempty"`
+	// Outside is the most that everything outside the model files may take, such as "25 MB".
+	Outside *Size `yaml:"outside,omitempty"`
+	// Growth is how much larger the image may be than the published one that the report is
+	// given, as a share of that or in bytes: "2%" or "500 MB".
+	Growth Growth `yaml:"growth,omitempty"`
 }
 
 // Source returns the source of the given name.

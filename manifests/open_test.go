@@ -104,6 +104,9 @@ func TestDemoHasTheShapeOfTheRealModel(t *testing.T) {
 	}
 	demo.Name, demo.Title, demo.PartSize = real.Name, real.Title, real.PartSize
 	demo.Serve.PixelArea, demo.Serve.ConditionArea = real.Serve.PixelArea, real.Serve.ConditionArea
+	require.Less(t, *demo.Budget.Image, *real.Budget.Image)
+	require.Equal(t, real.Budget.Outside, demo.Budget.Outside)
+	demo.Budget = real.Budget
 	require.Equal(t, real, demo)
 }
 

@@ -47,7 +47,7 @@ func TestParseShowsThePlace(t *testing.T) {
 		want     string
 		excerpt  string
 	}{
-		{"unknown key", "name: tiny\n", "name: tiny\nnames: [a]\n", `[3:1] unknown key "names"; known here: apiVersion, name, title, runtime, partSize, sources, checkpoints, variants, serve, image, before`, ">  3 | names: [a]\n       ^"},
+		{"unknown key", "name: tiny\n", "name: tiny\nnames: [a]\n", `[3:1] unknown key "names"; known here: apiVersion, name, title, runtime, partSize, sources, checkpoints, variants, serve, image, before, budget`, ">  3 | names: [a]\n       ^"},
 		{"unknown key below", "    role: base\n", "    role: base\n    rol: base\n", `[10:5] unknown key "rol"; known here: name, title, role, repo, revision, license, path, endpoints, rules, hints`, "> 10 |     rol: base\n           ^"},
 		{"other case", "title: A tiny model", "Title: A tiny model", `[3:1] unknown key "Title"`, ">  3 | Title: A tiny model"},
 		{"duplicate key", "name: tiny\n", "name: tiny\nname: other\n", `[3:1] mapping key "name" already defined at [2:1]`, ">  3 | name: other\n       ^"},
@@ -75,6 +75,11 @@ func TestParseShowsThePlace(t *testing.T) {
 		{"comma in a size", "partSize: 3 MiB", "partSize: 9,5 GB", `[5:11] reading a size: "9,5 GB" is not a number of bytes such as 9.5 GB`, ">  5 | partSize: 9,5 GB\n                 ^"},
 		{"fraction of a byte", "partSize: 3 MiB", "partSize: 0.3 KiB", `[5:11] reading a size: "0.3 KiB" is no whole number of bytes`, ">  5 |"},
 		{"float as a size", "partSize: 3 MiB", "partSize: 1.5", "[5:11] float is there, a whole number or text such as 9.5 GB is expected", ">  5 |"},
+		{"size below 0", "partSize: 3 MiB", "budget: {outside: -1}", `[5:19] reading a size: "-1" is not a number of bytes`, ">  5 |"},
+		{"words as a growth", "partSize: 3 MiB", "budget: {growth: 2 percent}", `[5:18] reading a growth: "2 percent" is neither a percentage such as 2% nor a number of bytes such as 500 MB`, ">  5 |"},
+		{"too much growth", "partSize: 3 MiB", "budget: {growth: 1001%}", `[5:18] reading a growth: "1001%" is more than 1000%`, ">  5 |"},
+		{"number as a growth", "partSize: 3 MiB", "budget: {growth: 2}", `[5:18] int is there, text such as 2% or 500 MB is expected`, ">  5 |"},
+		{"unknown limit", "partSize: 3 MiB", "budget: {images: 1 GB}", `[5:10] unknown key "images"; known here: image, outside, growth`, ">  5 |"},
 		{"list as a size", "partSize: 3 MiB", "partSize: [1]", "[5:11] sequence is there, a whole number or text such as 9.5 GB is expected", ">  5 |"},
 		{"anchor", "title: A tiny model", "title: &a A tiny model", "[3:8] a YAML anchor is not read here: write text", ">  3 |"},
 		{"alias", "title: A tiny model", "title: *a", "", "title: *a"},

@@ -61,6 +61,7 @@ func (o object) MarshalJSON() ([]byte, error) {
 const (
 	namePattern = `^[a-z0-9][a-z0-9._-]{0,62}$`
 	linePattern = `\S`
+	sizePattern = `^[0-9]+(\.[0-9]+)? ?([kKmMgGtT][iI]?[bB]|[bB])?$`
 	urlPattern  = `^https?://[^@?#]+$`
 	hexPattern  = `^[0-9a-f]{64}$`
 )
@@ -71,7 +72,7 @@ var rules = map[string]object{
 	"Manifest.name":            {{"pattern", namePattern}},
 	"Manifest.title":           {{"pattern", linePattern}},
 	"Manifest.runtime":         {{"enum", []manifests.Runtime{manifests.RuntimePlimsoll, manifests.RuntimeNone}}},
-	"Manifest.partSize":        {{"minimum", 0}, {"pattern", `^[0-9]+(\.[0-9]+)? ?([kKmMgGtT][iI]?[bB]|[bB])?$`}, {"examples", []string{"9.5 GB"}}},
+	"Manifest.partSize":        {{"minimum", 0}, {"pattern", sizePattern}, {"examples", []string{"9.5 GB"}}},
 	"Manifest.sources":         {{"minItems", 1}},
 	"Manifest.variants":        {{"propertyNames", object{{"pattern", namePattern}}}},
 	"Source.name":              {{"pattern", namePattern}},
@@ -107,6 +108,10 @@ var rules = map[string]object{
 	"Base.suite":               {{"pattern", namePattern}},
 	"Base.packages":            {{"minItems", 1}, {"uniqueItems", true}, {"items", object{{"type", "string"}, {"pattern", `^[a-z0-9][a-z0-9+.-]+$`}}}},
 	"Base.mirrors":             {{"items", object{{"type", "string"}, {"pattern", urlPattern}}}},
+	"Budget.image":             {{"exclusiveMinimum", 0}, {"pattern", sizePattern}, {"examples", []string{"45 GB"}}},
+	"Budget.outside":           {{"exclusiveMinimum", 0}, {"pattern", sizePattern}, {"examples", []string{"25 MB"}}},
+	"Budget.growth":            {{"pattern", `^[0-9]+(\.[0-9]+)?( ?%|( ?([kKmMgGtT][iI]?[bB]|[bB]))?)$`}, {"examples", []string{"2%", "500 MB"}}},
+	"Budget":                   {{"minProperties", 1}},
 	"Software.name":            {{"pattern", linePattern}},
 	"Software.bytes":           {{"minimum", 1}},
 	"Software.compressedBytes": {{"minimum", 0}},
@@ -327,6 +332,12 @@ func TestSchemaRefusesWhatParseRefuses(t *testing.T) {
 		{"  fast: [fast]\n", "  Fast: [fast]\n", "/variants: propertyNames Fast"},
 		{"  fast: [fast]\n", "  fast: fast\n", "/variants/fast: type"},
 		{"priority: [fast, plain, hub]", "priority: [fast, fast]", "/serve/priority: uniqueItems"},
+		{"before:\n", "budget: {}\nbefore:\n", "/budget: minProperties"},
+		{"before:\n", "budget: {image: 0}\nbefore:\n", "/budget/image: exclusiveMinimum"},
+		{"before:\n", "budget: {images: 1 GB}\nbefore:\n", "/budget: additionalProperties images"},
+		{"before:\n", "budget: {outside: lots}\nbefore:\n", "/budget/outside: pattern"},
+		{"before:\n", "budget: {growth: 2 percent}\nbefore:\n", "/budget/growth: pattern"},
+		{"before:\n", "budget: {growth: 2}\nbefore:\n", "/budget/growth: type"},
 		{"packages: [libc6]", "packages: [../libc6]", "/image/base/packages/0: pattern"},
 	}
 	for _, c := range cases {

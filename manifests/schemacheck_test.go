@@ -71,6 +71,10 @@ func (s *schema) check(rules map[string]any, v any, at string) {
 			s.checkCombination(keyword, want, v, at)
 		case "items", "minItems", "uniqueItems":
 			s.checkArray(keyword, want, v, at)
+		case "minProperties":
+			if o, is := v.(map[string]any); is && len(o) < int(want.(float64)) {
+				s.fail(at, keyword)
+			}
 		case "properties", "required", "additionalProperties", "propertyNames":
 			s.checkObject(keyword, want, rules, v, at)
 		default:

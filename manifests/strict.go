@@ -77,13 +77,18 @@ func excerpt(err error) error {
 	return errors.New(strings.TrimSpace(yaml.FormatError(err, false, true)))
 }
 
-var sizeType = reflect.TypeFor[Size]()
+var (
+	sizeType   = reflect.TypeFor[Size]()
+	growthType = reflect.TypeFor[Growth]()
+)
 
 // checkTypes compares a node with the Go type that it will fill.
 func checkTypes(node ast.Node, t reflect.Type) error {
 	switch {
 	case t == sizeType:
 		return checkSize(node)
+	case t == growthType:
+		return checkGrowth(node)
 	case t.Kind() == reflect.Pointer:
 		return checkTypes(node, t.Elem())
 	case t.Kind() == reflect.Struct || t.Kind() == reflect.Map:
@@ -127,6 +132,17 @@ func checkSize(node ast.Node) error {
 		value = text.Value
 	}
 	if _, err := ParseSize(value); err != nil {
+		return at(node.GetToken(), "%v", err)
+	}
+	return nil
+}
+
+func checkGrowth(node ast.Node) error {
+	text, is := node.(*ast.StringNode)
+	if !is {
+		return mismatch(node, "text such as 2% or 500 MB")
+	}
+	if _, err := Growth(text.Value).Allowed(0); err != nil {
 		return at(node.GetToken(), "%v", err)
 	}
 	return nil

@@ -27,7 +27,7 @@ const nameRule = "1 to 63 lower-case letters, digits, dots, dashes and underscor
 // validate checks what YAML and the types cannot say.
 func (m *Manifest) validate() error {
 	checks := []func() error{
-		m.checkHead, m.checkSources, m.checkCheckpoints, m.checkVariants, m.checkServe, m.checkImage, m.checkBefore,
+		m.checkHead, m.checkSources, m.checkCheckpoints, m.checkVariants, m.checkServe, m.checkImage, m.checkBefore, m.checkBudget,
 	}
 	for _, check := range checks {
 		if err := check(); err != nil {

@@ -32,6 +32,10 @@ func TestParseValidates(t *testing.T) {
 		{"runtime: plimsoll", "runtime: vllm", `runtime is "vllm": "plimsoll" and "none" are known`},
 		{"partSize: 3 MiB", "partSize: 1 MB", "partSize is 1000000, the smallest is 2097152"},
 
+		{"before:\n", "budget: {}\nbefore:\n", "budget limits nothing: image, outside or growth is needed"},
+		{"before:\n", "budget: {image: 0 GB}\nbefore:\n", "budget.image is 0, want a number of bytes above 0"},
+		{"before:\n", "budget: {image: 1 MB, outside: 2 MB}\nbefore:\n", "budget.outside is 2000000, more than budget.image with 1000000"},
+
 		{"  - name: base\n", "  - name: Base\n", `sources[0] Base: name is "Base": ` + nameRule},
 		{"    title: Base\n", "    title: ''\n", base + `title is "", want one line of text`},
 		{"    repo: maker/tiny\n", "    repo: tiny\n", base + `repo is "tiny", want owner/name`},

@@ -195,6 +195,6 @@ func (d *demo) export(ctx context.Context) error {
 }
 
 func (d *demo) report(ctx context.Context) error {
-	r, err := flow.Report(ctx, d.job)
+	r, err := flow.ReportAgainst(ctx, d.job, "")
 	return d.step("report: before and after", r, err)
 }

@@ -79,6 +79,9 @@ type Report struct {
 	Layers []Layer `json:"layers"`
 	// Files lists every published file with the verdict on it, in the manifest's order.
 	Files []File `json:"files"`
+	// Budget holds the image against the manifest's limits; nil where it sets none. New
+	// leaves it nil: NewBudget makes it.
+	Budget *Budget `json:"budget,omitempty"`
 }
 
 // Model names what the image carries.

@@ -79,7 +79,11 @@ func (r *Report) sections() []section {
 	if len(r.Unused) > 0 {
 		out = append(out, r.unusedSection())
 	}
-	return append(out, r.weightSection(), r.identitySection())
+	out = append(out, r.weightSection())
+	if r.Budget != nil {
+		out = append(out, r.budgetSection())
+	}
+	return append(out, r.identitySection())
 }
 
 // comparison is the table of components, before and after.
