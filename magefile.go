@@ -185,7 +185,7 @@ func Test() error { return sh.RunV("go", "test", "./...") }
 // Fuzz runs every fuzz test for a minute, or for -time=DURATION.
 func Fuzz(time *string) error { return eachFuzzTest(cmp.Or(text(time), "1m")) }
 
-// Lint checks format, vet and staticcheck.
+// Lint checks format, vet, staticcheck and the workflows.
 func Lint() error {
 	unformatted, err := sh.Output("gofmt", "-l", ".")
 	if err != nil || unformatted != "" {
@@ -193,7 +193,8 @@ func Lint() error {
 	}
 	return inTurn(
 		sh.RunCmd("go", "vet", "./..."), sh.RunCmd("go", "vet", "-tags", "mage", "."),
-		sh.RunCmd("go", "run", staticcheck, "./..."), sh.RunCmd("go", "run", staticcheck, "-tags", "mage", "."))
+		sh.RunCmd("go", "run", staticcheck, "./..."), sh.RunCmd("go", "run", staticcheck, "-tags", "mage", "."),
+		sh.RunCmd("go", "run", actionlint, "-shellcheck=", "-pyflakes=")) // the same findings on every machine
 }
 
 // Interop proves the work with parts that others wrote; on Debian, as root, it installs them.
@@ -209,6 +210,9 @@ func CI() { mg.SerialDeps(Lint, Test, Interop) }
 
 // staticcheck is pinned, and kept out of go.mod: it is no dependency of the product.
 const staticcheck = "honnef.co/go/tools/cmd/staticcheck@v0.8.2"
+
+// actionlint is pinned and kept out likewise.
+const actionlint = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 
 // interopPackages are Debian packages that interop runs against.
 var interopPackages = []string{
