@@ -216,7 +216,7 @@ const actionlint = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 
 // interopPackages are Debian packages that interop runs against.
 var interopPackages = []string{
-	"docker-registry", "skopeo", "tar", "python3-venv", "curl", "aria2", "openssl", "umoci", "podman", "runc", "containerd", "nginx-light", "buildah",
+	"docker-registry", "skopeo", "tar", "python3-venv", "curl", "aria2", "openssl", "umoci", "podman", "runc", "containerd", "nginx-light", "buildah", "git",
 }
 
 // inTurn runs commands until one fails.

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
@@ -75,7 +76,7 @@ func splitPlace(place string) (dir, want string) {
 // placeError tells a layout that is not there from one that is broken.
 func placeError(place string, err error) error {
 	kind, hint := fault.Invalid, ""
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		kind, hint = fault.Usage, "name the folder of an OCI layout, the one that holds index.json"
 	}
 	if fault.KindOf(err) != fault.Internal {

@@ -58,6 +58,10 @@ func Registry(ctx context.Context, reference string, o Options) (*Image, error) 
 	}
 	img, err := remote.Image(ref, remote.WithContext(ctx), remote.WithTransport(client.Transport),
 		remote.WithPlatform(o.platform()))
+	if err != nil && strings.Contains(err.Error(), noPlatform) {
+		return nil, fault.Wrap(fault.Usage, "choose another platform, or another reference",
+			fmt.Errorf("reading %s: it names images of several platforms, and none for %s", ref, o.platform().String()))
+	}
 	if err != nil {
 		return nil, classify(ref, err)
 	}
@@ -77,6 +81,10 @@ func Registry(ctx context.Context, reference string, o Options) (*Image, error) 
 	i.Digest, err = img.Digest()
 	return i, err
 }
+
+// noPlatform is how the library says that an index lacks the platform; it has no type for
+// that, and a test holds the words.
+const noPlatform = "no child with platform"
 
 // client logs in for reading one repository.
 func (o Options) client(ctx context.Context, repo name.Repository) (*http.Client, error) {
@@ -202,7 +210,7 @@ var hints = map[int]string{
 	http.StatusUnauthorized:    "log in with docker login, or set up a credential helper",
 	http.StatusForbidden:       "the credentials lack the right to pull from there",
 	http.StatusNotFound:        "check repository and tag: the registry does not have them",
-	http.StatusTooManyRequests: "wait, then run verify again",
+	http.StatusTooManyRequests: "wait, then run the target again",
 }
 
 // mark gives an error kind and hint: the registry's where it was its answer or the way to
@@ -220,7 +228,7 @@ func mark(err, cause error) error {
 	case errors.As(cause, &answer):
 		hint := hints[answer.StatusCode]
 		if answer.StatusCode >= 500 {
-			hint = "the registry failed: run verify again"
+			hint = "the registry failed: run the target again"
 		}
 		return fault.Wrap(fault.Registry, hint, err)
 	case errors.As(cause, &network), errors.As(cause, &address), isEnd(cause):

@@ -249,7 +249,7 @@ func TestRegistryRefusals(t *testing.T) {
 		"nobody":      {strings.TrimPrefix(down.URL, "http://") + "/m:1", fault.Registry, "is it running"},
 		"no login":    {refusing(http.StatusUnauthorized), fault.Registry, ""},
 		"too many":    {refusing(http.StatusTooManyRequests), fault.Registry, "wait"},
-		"failing":     {refusing(http.StatusInternalServerError), fault.Registry, "run verify again"},
+		"failing":     {refusing(http.StatusInternalServerError), fault.Registry, "run the target again"},
 		"forbidden":   {refusing(http.StatusForbidden), fault.Registry, "lack the right"},
 		"other bytes": {strings.Replace(lying, ":1", "@"+mustDigest(t, m), 1), fault.Invalid, ""},
 	} {

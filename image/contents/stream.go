@@ -57,7 +57,7 @@ func (s *stream) harmless(err error) error {
 func (s *stream) again(broken error) error {
 	for {
 		if s.tries++; s.tries > maxTries {
-			return fault.Wrap(fault.Registry, "run verify again", broken)
+			return fault.Wrap(fault.Registry, "run the target again", broken)
 		}
 		if err := s.wait(); err != nil {
 			return err

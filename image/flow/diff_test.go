@@ -180,6 +180,33 @@ func TestDiffOfPlatforms(t *testing.T) {
 	require.Contains(t, fault.HintOf(err), `"multi" for linux/amd64, "multi" for linux/arm64, "arm"`)
 }
 
+// TestDiffWithoutThePlatform: an index in a registry that lacks the platform says so.
+func TestDiffWithoutThePlatform(t *testing.T) {
+	host, _ := countedRegistry(t)
+	arm := mutate.IndexAddendum{Add: docker(t), Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}}}
+	ref, err := name.ParseReference(host + "/them/image:1")
+	require.NoError(t, err)
+	require.NoError(t, remote.WriteIndex(ref, mutate.AppendManifests(empty.Index, arm)))
+	place := "docker://" + ref.String()
+	_, err = flow.Diff(t.Context(), place, place, flow.DiffOptions{})
+	require.Equal(t, fault.Usage, fault.KindOf(err), "%v", err)
+	require.ErrorContains(t, err, "none for linux/amd64")
+	r, err := flow.Diff(t.Context(), place, place, flow.DiffOptions{Platform: "linux/arm64"})
+	require.NoError(t, err)
+	require.True(t, r.Same)
+}
+
+// TestDiffOfFiles: a file is no layout.
+func TestDiffOfFiles(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "image.tar")
+	require.NoError(t, os.WriteFile(path, []byte("tar"), 0o644))
+	for _, place := range []string{"oci:" + path, "oci:" + path + ":name", "oci:" + path + "/", "oci:nothing@sha256:abc"} {
+		_, err := flow.Diff(t.Context(), place, place, flow.DiffOptions{})
+		require.Equal(t, fault.Usage, fault.KindOf(err), "%s: %v", place, err)
+		require.Contains(t, fault.HintOf(err), "folder of an OCI layout")
+	}
+}
+
 // TestDiffRefusesSpoiledLayers: a layer that is read must be what manifest and config say.
 func TestDiffRefusesSpoiledLayers(t *testing.T) {
 	dir := t.TempDir()

@@ -1,7 +1,7 @@
 // Package flow has one function for each verb of the toolchain: Plan, Lock, Fetch, Verify,
-// Build, Export, Publish, Report, Init; and for the cache alone CacheList, CachePrune and
-// CacheVerify. A verb takes a *Job, which says what is worked on
-// and where, and returns a result that prints itself as text and marshals as JSON.
+// Build, Export, Publish, Report, Init, Diff; and for the cache alone CacheList, CachePrune
+// and CacheVerify. A verb takes a *Job, which says what is worked on and where, and returns a
+// result that prints itself as text and marshals as JSON; Init and Diff need no job.
 //
 //	manifest -> Plan -> Lock -> Fetch -> Verify -> Build -> Publish -> Report
 //
