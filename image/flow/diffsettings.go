@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"slices"
@@ -31,8 +32,8 @@ func settings(c *v1.ConfigFile) []diff.Setting {
 	add("platform", platformOf(c))
 	add("user", c.Config.User)
 	add("working directory", c.Config.WorkingDir)
-	add("entrypoint", list2json(c.Config.Entrypoint))
-	add("command", list2json(c.Config.Cmd))
+	add("entrypoint", words(c.Config.Entrypoint))
+	add("command", words(c.Config.Cmd))
 	add("stop signal", c.Config.StopSignal)
 	for _, port := range slices.Sorted(maps.Keys(c.Config.ExposedPorts)) {
 		add("port "+port, "exposed")
@@ -42,25 +43,24 @@ func settings(c *v1.ConfigFile) []diff.Setting {
 	}
 	for _, e := range c.Config.Env {
 		name, value, _ := strings.Cut(e, "=")
-		add("environment "+name, "="+value)
+		add("environment "+name, cmp.Or(value, "(empty)"))
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Config.Labels)) {
-		value := c.Config.Labels[name]
 		if source, is := strings.CutPrefix(name, image.LabelSource); is {
-			sources = append(sources, diff.Setting{Kind: diff.SettingSource, Name: source, Value: value})
+			sources = append(sources, diff.Setting{Kind: diff.SettingSource, Name: source, Value: c.Config.Labels[name]})
 		} else {
-			add("label "+name, "="+value)
+			add("label "+name, cmp.Or(c.Config.Labels[name], "(empty)"))
 		}
 	}
 	return append(sources, out...)
 }
 
-// list2json shows where the words of a command begin and end; "" for none.
-func list2json(words []string) string {
-	if len(words) == 0 {
+// words shows where the words of a command begin and end; "" for none.
+func words(of []string) string {
+	if len(of) == 0 {
 		return ""
 	}
-	text, err := json.Marshal(words)
+	text, err := json.Marshal(of)
 	if err != nil {
 		panic(err) // strings always encode
 	}
