@@ -122,6 +122,8 @@ func TestMutations(t *testing.T) {
 		{"vision width", inner("text_encoder/config.json", "vision_config", "out_hidden_size", 128), "dimension", "text_encoder/config.json", "vision_config.out_hidden_size is 128, hidden_size"},
 		{"two widths", set("text_encoder/config.json", "hidden_size", 128), "dimension", "text_encoder/config.json", "text_config.hidden_size is 64, hidden_size of text_encoder/config.json is 128"},
 		{"two vocabularies", set("text_encoder/config.json", "vocab_size", 641), "dimension", "text_encoder/config.json", "text_config.vocab_size is 640"},
+		{"no patch size", unset("transformer/config.json", "patch_size"), "dimension", "transformer/config.json", "patch_size is missing or out of range"},
+		{"absurd patch size", set("transformer/config.json", "patch_size", 1<<40), "dimension", "transformer/config.json", "patch_size is missing or out of range"},
 		{"patches", set("processor/preprocessor_config.json", "patch_size", 16), "dimension", "processor/preprocessor_config.json", "patch_size is 16"},
 		{"merging", set("processor/preprocessor_config.json", "merge_size", 1), "dimension", "processor/preprocessor_config.json", "merge_size is 1"},
 

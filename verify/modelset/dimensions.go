@@ -105,6 +105,9 @@ func (c *checker) checkDimensions() {
 	}
 	if ditOK && vaeOK {
 		latents := quantity{vaeAt, "patch_size² × z_dim", times(dit.PatchSize, dit.PatchSize, vae.ZDim)}
+		if times(dit.PatchSize) == nil {
+			latents = quantity{ditAt, "patch_size", nil}
+		}
 		c.equal(quantity{ditAt, "in_channels", dit.InChannels}, latents)
 		c.equal(quantity{ditAt, "out_channels", dit.OutChannels}, quantity{vaeAt, "z_dim", vae.ZDim})
 	}
