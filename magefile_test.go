@@ -140,6 +140,7 @@ func TestTopLevel(t *testing.T) {
 	known := []string{
 		"LICENSE", "README.md", "fetch", "go.mod", "go.sum", "image", "magefile.go", "magefile_test.go", "manifests", "out", "runtime", "verify",
 		"workflows_test.go",
+		"mage_output_file.go", // while a test of another package compiles the magefile
 	}
 	for _, e := range entries {
 		if !strings.HasPrefix(e.Name(), ".") {
