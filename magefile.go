@@ -92,10 +92,12 @@ func Publish(ctx context.Context, target, model, variant, from, tag, mountFrom, 
 	})
 }
 
-// Report compares the built image with what it replaces: before, after, saved and why.
-func Report(ctx context.Context, model, variant, markdown, sharedWith *string, json *bool) error {
+// Report compares the built image with what it replaces, here and in -html, -markdown and -svg=PATH.
+func Report(ctx context.Context, model, variant, html, markdown, svg, sharedWith *string, json *bool) error {
 	return on(flags{model: model, variant: variant, json: json}, func(j *flow.Job) (flow.Result, error) {
-		return flow.ReportWith(ctx, j, flow.ReportOptions{Markdown: text(markdown), SharedWith: text(sharedWith)})
+		return flow.ReportWith(ctx, j, flow.ReportOptions{
+			HTML: text(html), Markdown: text(markdown), SVG: text(svg), SharedWith: text(sharedWith),
+		})
 	})
 }
 
@@ -183,7 +185,7 @@ func CI() { mg.SerialDeps(Lint, Test, Interop) }
 const staticcheck = "honnef.co/go/tools/cmd/staticcheck@v0.8.2"
 
 // interopPackages are Debian packages that interop runs against.
-var interopPackages = []string{"docker-registry", "skopeo", "tar", "python3-venv", "curl", "aria2", "openssl", "python3-jsonschema"}
+var interopPackages = []string{"docker-registry", "skopeo", "tar", "python3-venv", "curl", "aria2", "openssl", "python3-jsonschema", "chromium"}
 
 // inTurn runs commands until one fails.
 func inTurn(commands ...func(args ...string) error) error {

@@ -19,9 +19,10 @@ type ReportOptions struct {
 	// SharedWith is another image, whose layers a registry or a node may have: oci:PATH,
 	// docker://REFERENCE, or the reference alone. "" for none. Only its manifest is read.
 	SharedWith string
-	// Markdown is a file to write, for a pull request; "" for none. It is replaced, but the
-	// file that GITHUB_STEP_SUMMARY names is added to.
-	Markdown string
+	// Markdown, HTML and SVG are files to write, "" for none: the report for a pull request,
+	// as a page, and its picture. They are replaced; but the file that GITHUB_STEP_SUMMARY
+	// names, as Markdown, is added to.
+	Markdown, HTML, SVG string
 }
 
 // Report compares the built image with what it replaces; see ReportWith.

@@ -114,6 +114,15 @@ func TestReportFiles(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "# An earlier step\n\n"+string(text)+"\n"+string(text), string(added))
 
+	more := flow.ReportOptions{HTML: filepath.Join(w.dir, "a.html"), SVG: filepath.Join(w.dir, "a.svg")}
+	_, err = flow.ReportWith(t.Context(), j, more)
+	require.NoError(t, err)
+	for path, begin := range map[string]string{more.HTML: "<!DOCTYPE html>", more.SVG: "<svg "} {
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.True(t, strings.HasPrefix(string(data), begin))
+	}
+
 	r, err := flow.ReportWith(t.Context(), j, flow.ReportOptions{Markdown: filepath.Join(o.Markdown, "below a file")})
 	require.Equal(t, fault.Resource, fault.KindOf(err))
 	require.ErrorContains(t, err, "writing report "+o.Markdown)

@@ -8,6 +8,8 @@ import (
 
 	"github.com/plimsoll-oci/plimsoll/image/report"
 	"github.com/plimsoll-oci/plimsoll/image/report/markdown"
+	"github.com/plimsoll-oci/plimsoll/image/report/page"
+	"github.com/plimsoll-oci/plimsoll/image/report/picture"
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 )
@@ -22,14 +24,14 @@ func (j *Job) writeReport(r *report.Report, o ReportOptions) error {
 		path   string
 		render func(*report.Report) string
 	}{
-		{o.Markdown, markdown.Render},
+		{o.Markdown, markdown.Render}, {o.HTML, page.Render}, {o.SVG, picture.Standalone},
 	}
 	for _, f := range forms {
 		if f.path == "" {
 			continue
 		}
 		write := manifests.WriteFile
-		if f.path == j.Getenv(summaryVariable) {
+		if f.path == o.Markdown && f.path == j.Getenv(summaryVariable) {
 			write = appendTo
 		}
 		if err := os.MkdirAll(filepath.Dir(f.path), 0o755); err != nil {

@@ -1,6 +1,9 @@
 package report
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
 // Unit is a decimal unit of bytes: storage is sold and registries set limits in powers of
 // ten.
@@ -59,4 +62,10 @@ func formatPercent(p *float64) string {
 		return "-"
 	}
 	return fmt.Sprintf("%.1f %%", *p)
+}
+
+// Number is the size in the unit without the unit's name, and without decimals that are
+// zero: for marks on a scale.
+func (u Unit) Number(n int64) string {
+	return strconv.FormatFloat(float64(n)/float64(u.bytes), 'f', -1, 64)
 }

@@ -135,12 +135,9 @@ func seconds(bytes, rate int64) float64 {
 	return math.Round(float64(bytes)*8*1000/float64(rate)) / 1000
 }
 
-// duration is a time for people: three digits of it, and "<0.001 s" for what is there but
-// rounds to nothing.
-func duration(seconds float64, bytes int64) string {
+// Duration is a time of Pull for people: "0.164 s", "33.8 s", "5 min 37 s".
+func Duration(seconds float64) string {
 	switch {
-	case seconds == 0 && bytes > 0:
-		return "<0.001 s"
 	case seconds < 1:
 		return fmt.Sprintf("%.3f s", seconds)
 	case seconds < 60:
@@ -149,4 +146,12 @@ func duration(seconds float64, bytes int64) string {
 		return fmt.Sprintf("%d min %02d s", int(math.Round(seconds))/60, int(math.Round(seconds))%60)
 	}
 	return fmt.Sprintf("%.1f h", seconds/3600)
+}
+
+// duration is Duration, with "<0.001 s" for what is there but rounds to nothing.
+func duration(seconds float64, bytes int64) string {
+	if seconds == 0 && bytes > 0 {
+		return "<0.001 s"
+	}
+	return Duration(seconds)
 }
