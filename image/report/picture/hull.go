@@ -229,7 +229,10 @@ func (l *layout) saved(hold box, bytes int64) []label {
 	middle := hold.X + hold.W/2
 	texts := []label{{X: middle, Y: hold.Y + empty/2, Class: "saved", Text: l.unit.Format(bytes) + " less", Size: n1(l.figure * 0.66)}}
 	if p := l.scope.Total.Percent; p != nil && *p > 0 {
-		texts = append(texts, label{X: middle, Y: hold.Y + empty/2 + l.figure*0.66, Class: "share", Text: fmt.Sprintf("%.1f %% saved", *p), Size: n1(max(l.font, l.figure*0.42))})
+		size := max(l.font, l.figure*0.42)
+		texts = append(texts, label{
+			X: middle, Y: hold.Y + empty/2 + 1.6*size, Class: "share", Text: fmt.Sprintf("%.1f %% saved", *p), Size: n1(size),
+		})
 	}
 	return texts
 }

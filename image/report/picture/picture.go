@@ -55,8 +55,8 @@ type Shape struct {
 var (
 	// Wide is for desktops: 1,080 units.
 	Wide = Shape{name: "wide", hold: 406, plating: 58, depth: 400, gap: 50, font: 12.5, figure: 30}
-	// Narrow is for phones: 358 units.
-	Narrow = Shape{name: "narrow", hold: 126, plating: 32, depth: 380, gap: 12, font: 10.5, figure: 18}
+	// Narrow is for phones: 374 units.
+	Narrow = Shape{name: "narrow", hold: 138, plating: 30, depth: 380, gap: 6, font: 11.5, figure: 18}
 	// Compact is for a README.
 	Compact = Shape{name: "compact", hold: 330, plating: 48, depth: 310, gap: 32, font: 12.5, figure: 26, key: true}
 )

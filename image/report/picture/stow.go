@@ -3,17 +3,17 @@ package picture
 import (
 	"strconv"
 	"strings"
-	"unicode/utf8"
 )
 
 const (
-	// letter and bold are the widths of a letter in ems that no usual sans serif font passes
-	// on average over a line.
-	letter, bold = 0.58, 0.64
+	// letter and bold are the widths of the two weights of text, bold against letter.
+	letter, bold = 1, 1.14
 	// pad is between a text and the edges of its area, leading the height of a line in ems.
 	pad, leading = 6, 1.32
 	// thin is the width below which an area has no edge, which would hide it.
 	thin = 4
+	// small is the size of reasons and of names of files, against that of other text.
+	small = 0.92
 	// reasonLines is how many lines a reason may take.
 	reasonLines = 4
 )
@@ -78,11 +78,11 @@ func plate(own []label, n *node, into box) area {
 	a.box = box{into.X + 1, into.Y + 1, 0, last.Y - into.Y + pad*0.7}
 	for _, o := range own {
 		size, _ := strconv.ParseFloat(o.Size, 64) // n1 wrote it
-		em := letter
+		em := size * letter
 		if strings.Contains(o.Class, "name") {
-			em = bold
+			em = size * bold
 		}
-		a.W = max(a.W, length(o.Text)*size*em+1.5*pad)
+		a.W = max(a.W, wide(o.Text, em)+1.5*pad)
 	}
 	a.W, a.H = min(a.W, into.W-2), min(a.H, into.H-2)
 	return a
@@ -118,9 +118,12 @@ func (l *layout) write(source, n *node, b box) []label {
 		class = "cargo goes"
 	}
 	name := fit(n.name, width, l.font*bold)
+	if wide(size, l.font*letter) > width {
+		return nil
+	}
 	if rows == 1 {
 		for _, text := range []string{n.name + " " + size, n.name, size} {
-			if length(text)*l.font*letter <= width {
+			if wide(text, l.font*letter) <= width {
 				line := l.lines(b, class, []string{text})
 				if n.gone && text != size {
 					line[0].Class += " struck"
@@ -138,7 +141,7 @@ func (l *layout) write(source, n *node, b box) []label {
 	if source != n {
 		for i, line := range l.reason(n.reason, width, min(reasonLines, rows-2)) {
 			texts = append(texts, label{
-				X: b.X + pad, Y: texts[1].Y + float64(i+1)*l.font*leading, Class: class + " why", Text: line, Size: n1(l.font * 0.92),
+				X: b.X + pad, Y: texts[1].Y + float64(i+1)*l.font*leading, Class: class + " why", Text: line, Size: n1(l.font * small),
 			})
 		}
 	}
@@ -159,18 +162,18 @@ func (l *layout) reason(text string, width float64, rows int) []string {
 	if rows < 1 {
 		return nil
 	}
-	limit := int(width / (l.font * 0.92 * letter))
+	em := l.font * small * letter
 	var out []string
 	for _, word := range strings.Fields(text) {
 		last := len(out) - 1
 		switch {
-		case last >= 0 && length(out[last])+1+length(word) <= float64(limit):
+		case last >= 0 && wide(out[last]+" "+word, em) <= width:
 			out[last] += " " + word
 		case len(out) == rows:
-			out[last] = cutRunes(out[last]+" "+word, limit)
+			out[last] = fit(out[last]+" "+word, width, em)
 			return out
 		default:
-			out = append(out, cutRunes(word, limit))
+			out = append(out, fit(word, width, em))
 		}
 	}
 	return out
@@ -179,15 +182,15 @@ func (l *layout) reason(text string, width float64, rows int) []string {
 // writeFile labels a file in the lower corner of its area, if it does not meet the plate of
 // the component's own label.
 func (l *layout) writeFile(n *node, b, plate box) []label {
-	size := l.font * 0.88
+	size := l.font * small
 	text := l.unit.Format(n.bytes)
-	if full := n.short() + "  " + text; length(full)*size*letter <= b.W-2*pad {
+	if full := n.short() + "  " + text; wide(full, size*letter) <= b.W-2*pad {
 		text = full
-	} else if length(text)*size*letter > b.W-2*pad {
+	} else if wide(text, size*letter) > b.W-2*pad {
 		return nil
 	}
 	y := b.Y + b.H - pad
-	at := box{b.X + pad, y - size, length(text) * size * letter, size * 1.3}
+	at := box{b.X + pad, y - size, wide(text, size*letter), size * 1.3}
 	if b.H < size*leading+pad || at.overlaps(plate) {
 		return nil
 	}
@@ -196,31 +199,4 @@ func (l *layout) writeFile(n *node, b, plate box) []label {
 		class += " goes"
 	}
 	return []label{{X: at.X, Y: y, Class: class, Text: text, Size: n1(size)}}
-}
-
-// fit cuts a text to a width, letters being em wide.
-func fit(text string, width, em float64) string { return cutRunes(text, int(width/em)) }
-
-// cutRunes keeps the beginning of a text, with dots where something is missing.
-func cutRunes(text string, limit int) string {
-	if utf8.RuneCountInString(text) <= limit {
-		return text
-	}
-	if limit < 2 {
-		return ""
-	}
-	return string([]rune(text)[:limit-1]) + "…"
-}
-
-// length is the number of letters; those of East Asian scripts count twice, for they are
-// wide.
-func length(text string) float64 {
-	n := 0.0
-	for _, r := range text {
-		n++
-		if r >= 0x1100 {
-			n++
-		}
-	}
-	return n
 }
