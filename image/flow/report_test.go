@@ -14,8 +14,10 @@ import (
 
 	"github.com/plimsoll-oci/plimsoll/image/flow"
 	"github.com/plimsoll-oci/plimsoll/image/push"
+	"github.com/plimsoll-oci/plimsoll/image/push/registrytest"
 	"github.com/plimsoll-oci/plimsoll/image/report"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/verify/interoptest"
 )
 
 // stored counts what a registry sends of an image: manifest, config and each blob once.
@@ -75,6 +77,32 @@ func TestReportIsWhatTheRegistryHas(t *testing.T) {
 	same, err := flow.ReportWith(t.Context(), one, flow.ReportOptions{SharedWith: "oci:" + one.Layout()})
 	require.NoError(t, err)
 	require.Zero(t, same.Shared.MissingBytes)
+}
+
+// TestInteropReportIsWhatAPullStores: Docker's registry says it of each blob, and skopeo has
+// as many bytes on its disk.
+func TestInteropReportIsWhatAPullStores(t *testing.T) {
+	interoptest.Require(t, "docker-registry", "skopeo")
+	w, registry := newWorld(t).widen().withBase(), registrytest.Start(t, registrytest.Options{})
+	j := w.job()
+	_, err := flow.Make(t.Context(), j)
+	require.NoError(t, err)
+	reference := registry.Host + "/team/model:1"
+	_, err = flow.Publish(t.Context(), j, []string{reference}, "")
+	require.NoError(t, err)
+	r, err := flow.Report(t.Context(), j)
+	require.NoError(t, err)
+	require.Equal(t, stored(t, reference), r.Image.RegistryBytes)
+
+	blobs, err := os.ReadDir(filepath.Join(pull(t, "docker://"+reference, "--src-tls-verify=false"), "blobs", "sha256"))
+	require.NoError(t, err)
+	sum := int64(0)
+	for _, b := range blobs {
+		info, err := b.Info()
+		require.NoError(t, err)
+		sum += info.Size()
+	}
+	require.Equal(t, sum, r.Image.RegistryBytes)
 }
 
 func TestReportSharedWithNothing(t *testing.T) {

@@ -223,7 +223,7 @@ func (l *layout) heading(hull box, when string, total int64) []label {
 // saved stands in the empty hold of the lighter ship.
 func (l *layout) saved(hold box, bytes int64) []label {
 	empty := l.water - hold.Y
-	if bytes <= 0 || empty < 3*l.figure {
+	if bytes <= 0 || empty < 2*l.figure {
 		return nil
 	}
 	middle := hold.X + hold.W/2

@@ -64,6 +64,9 @@ func (l *layout) component(s *ship, source, n *node, into box) {
 		return
 	}
 	for i, f := range files {
+		if l.unit.Format(f.bytes) == l.unit.Format(n.bytes) {
+			continue // the component's own label says it
+		}
 		s.Texts = append(s.Texts, l.writeFile(f, boxes[i], under.box)...)
 	}
 }
