@@ -55,7 +55,12 @@ func section(b *strings.Builder, s report.Section) {
 	}
 }
 
-// table writes one row a line. Labels are on the left, figures on the right.
+// maxRows is how many rows of a table are shown. GitHub takes comments of 65,536 letters, and
+// a repository may hold thousands of files.
+const maxRows = 60
+
+// table writes one row a line. Labels are on the left, figures on the right. A total is
+// always shown.
 func table(b *strings.Builder, s report.Section) {
 	head := s.Label
 	if head == "" {
@@ -63,10 +68,18 @@ func table(b *strings.Builder, s report.Section) {
 	}
 	row(b, append([]string{head}, each(s.Columns, prose)...))
 	b.WriteString("|:--|" + strings.Repeat("--:|", len(s.Columns)) + "\n")
-	for _, l := range s.Lines {
+	left := 0
+	for i, l := range s.Lines {
+		if i >= maxRows && !l.Total {
+			left++
+			continue
+		}
 		row(b, cells(l))
 	}
 	b.WriteByte('\n')
+	if left > 0 {
+		fmt.Fprintf(b, "%d more rows are in the report's other forms.\n\n", left)
+	}
 }
 
 // cells formats a line: its notes stand below the label.

@@ -2,6 +2,7 @@ package markdown_test
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -17,6 +18,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/image/report"
 	"github.com/plimsoll-oci/plimsoll/image/report/markdown"
 	"github.com/plimsoll-oci/plimsoll/image/report/reporttest"
+	"github.com/plimsoll-oci/plimsoll/manifests"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files in testdata")
@@ -106,6 +108,24 @@ func TestOrdinaryNamesReadWell(t *testing.T) {
 	require.Contains(t, got, "`app/models/Qwen--Qwen-Image-Edit/text_encoder/model-00001-of-00004.safetensors`")
 	require.Contains(t, got, "| **Total** | **83.03 GB** | **42.19 GB** | **40.84 GB** | **49.2 %** |")
 	require.NotContains(t, got, "<code>")
+}
+
+// TestManyFiles: a comment stays one that GitHub takes, and no total is left out.
+func TestManyFiles(t *testing.T) {
+	in := reporttest.Foreign(t, "many")
+	for i := range 3000 {
+		name := fmt.Sprintf("folder/model-%05d.safetensors", i)
+		in.Selection.Decisions = append(in.Selection.Decisions, manifests.Decision{
+			Source: "all", File: manifests.File{Path: name, Size: 10}, Keep: true, Rule: fmt.Sprint("rule-", i), Reason: "needed", ImagePath: "app/" + name,
+		})
+		in.Layers = append(in.Layers, report.Layer{
+			Kind: report.KindModel, Path: "app/" + name, Source: "all", Digest: reporttest.Digest(name), Size: 1536, Content: 10,
+		})
+	}
+	got := render(t, in)
+	require.Less(t, len(got), 65_536)
+	require.Contains(t, got, "2941 more rows are in the report's other forms.")
+	require.Contains(t, got, "| **Total** | **3001** | **730.00 kB** |")
 }
 
 func FuzzHarmless(f *testing.F) {

@@ -238,7 +238,7 @@ func (l *layout) saved(hold box, bytes int64) []label {
 }
 
 // ticks counts up from the keel, at steps of 1, 2 or 5 times a power of ten. None is drawn
-// where the Plimsoll mark is.
+// where the Plimsoll mark or the water line is.
 func (l *layout) ticks(s ship) []tick {
 	var out []tick
 	step := l.step()
@@ -248,7 +248,7 @@ func (l *layout) ticks(s ship) []tick {
 		if y < s.Plating.Y+l.font {
 			return out
 		}
-		if math.Abs(y-s.Mark.Y) < s.Mark.R+l.font {
+		if math.Abs(y-s.Mark.Y) < s.Mark.R+l.font || math.Abs(y-l.water) < l.font*0.7 {
 			continue
 		}
 		x := s.Plating.X
