@@ -190,15 +190,26 @@ func (r *Report) generationsSection() Section {
 		}
 		seen[c.Precision] = true
 		for _, g := range c.Generations {
-			note := string(g.Method)
-			if g.Note != "" {
-				note += "; " + g.Note
-			}
-			out.Lines = append(out.Lines, Line{
-				Label: g.Capability, Code: true, Notes: []string{note},
-				Cells: []string{strings.ToUpper(c.Precision), yes(g.Planned), yes(g.Measured), yes(g.Nunchaku)},
-			})
+			out.addGeneration(c.Precision, g)
 		}
 	}
 	return out
+}
+
+// addGeneration adds a line, or a capability to a line that says the same of others.
+func (s *Section) addGeneration(precision string, g Generation) {
+	l := Line{
+		Label: g.Capability, Code: true, Notes: []string{string(g.Method)},
+		Cells: []string{strings.ToUpper(precision), yes(g.Planned), yes(g.Measured), yes(g.Nunchaku)},
+	}
+	if g.Note != "" {
+		l.Notes[0] += "; " + g.Note
+	}
+	for i, o := range s.Lines {
+		if slices.Equal(o.Cells, l.Cells) && slices.Equal(o.Notes, l.Notes) {
+			s.Lines[i].Label += ", " + l.Label
+			return
+		}
+	}
+	s.Lines = append(s.Lines, l)
 }
