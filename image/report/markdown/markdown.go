@@ -25,8 +25,8 @@ func Render(r *report.Report) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "## Storage report: %s\n\n", prose(r.Model.Title))
 	fmt.Fprintf(&b, "**%s**\n\n", prose(r.Headline()))
-	if r.Note != "" {
-		fmt.Fprintf(&b, "> Note: %s\n\n", prose(r.Note))
+	if note := prose(r.Note); note != "" {
+		fmt.Fprintf(&b, "> Note: %s\n\n", note)
 	}
 	for _, s := range r.Sections() {
 		section(&b, s)
