@@ -103,10 +103,12 @@ func Publish(ctx context.Context, target, model, variant, from, tag, weights, mo
 	})
 }
 
-// Report compares the built image with what it replaces, and with its budget: -against=REF names what is published.
-func Report(ctx context.Context, model, variant, against *string, json *bool) error {
+// Report compares the built image with what it replaces and with its budget, here and in -html, -markdown, -svg=PATH.
+func Report(ctx context.Context, model, variant, html, markdown, svg, sharedWith, against *string, json *bool) error {
 	return on(flags{model: model, variant: variant, json: json}, func(j *flow.Job) (flow.Result, error) {
-		return flow.ReportAgainst(ctx, j, text(against))
+		return flow.ReportWith(ctx, j, flow.ReportOptions{
+			HTML: text(html), Markdown: text(markdown), SVG: text(svg), SharedWith: text(sharedWith), Against: text(against),
+		})
 	})
 }
 
@@ -217,6 +219,7 @@ const actionlint = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 // interopPackages are Debian packages that interop runs against.
 var interopPackages = []string{
 	"docker-registry", "skopeo", "tar", "python3-venv", "curl", "aria2", "openssl", "umoci", "podman", "runc", "containerd", "nginx-light", "buildah", "git",
+	"python3-jsonschema", "chromium",
 }
 
 // inTurn runs commands until one fails.

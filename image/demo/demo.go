@@ -62,7 +62,7 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	fmt.Fprintf(d.Stdout, "\nThe image lies in %s. All of it took %.1f s.\n", d.job.Layout(), time.Since(start).Seconds())
+	fmt.Fprintf(d.Stdout, "\nThe image lies in %s, its report for a browser is %s. All of it took %.1f s.\n", d.job.Layout(), d.page(), time.Since(start).Seconds())
 	return nil
 }
 
@@ -194,7 +194,10 @@ func (d *demo) export(ctx context.Context) error {
 	return d.step("export: the layout is completed for other tools", r, err)
 }
 
+// page is the report as a page, beside the image.
+func (d *demo) page() string { return filepath.Join(d.Out, "demo-report.html") }
+
 func (d *demo) report(ctx context.Context) error {
-	r, err := flow.ReportAgainst(ctx, d.job, "")
+	r, err := flow.ReportWith(ctx, d.job, flow.ReportOptions{HTML: d.page()})
 	return d.step("report: before and after", r, err)
 }

@@ -59,6 +59,7 @@ func TestTwoFoldersOneDigest(t *testing.T) {
 			digests = append(digests, m[1])
 		}
 		require.FileExists(t, filepath.Join(dir, "demo", "index.json"))
+		require.FileExists(t, filepath.Join(dir, "demo-report.html"))
 		require.Contains(t, out.String(), "plan: every upstream file")
 		require.Contains(t, out.String(), "built without a base layer", "the report says what is missing")
 	}

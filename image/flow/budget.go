@@ -8,21 +8,6 @@ import (
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 )
 
-// ReportAgainst is Report with the manifest's budget: the result says what of it is used and
-// comes, where the image is over, with an error of kind fault.Budget. against names the
-// published image that growth is measured against, oci:PATH or docker://REFERENCE, of which
-// manifest and config alone are read; with "" growth is not checked.
-func ReportAgainst(ctx context.Context, j *Job, against string) (*report.Report, error) {
-	r, err := Report(ctx, j)
-	if err != nil {
-		return nil, err
-	}
-	if err := j.budget(ctx, r, against); err != nil {
-		return r, err
-	}
-	return r, r.Budget.Err()
-}
-
 // budget fills in the report's budget.
 func (j *Job) budget(ctx context.Context, r *report.Report, against string) error {
 	var published *report.Published

@@ -38,7 +38,9 @@ func TestBudget(t *testing.T) {
 
 	report := func(against string) (string, error) {
 		var out bytes.Buffer
-		err := flow.Do(w.opts, &out, false, func(j *flow.Job) (flow.Result, error) { return flow.ReportAgainst(t.Context(), j, against) })
+		err := flow.Do(w.opts, &out, false, func(j *flow.Job) (flow.Result, error) {
+			return flow.ReportWith(t.Context(), j, flow.ReportOptions{Against: against})
+		})
 		return out.String(), err
 	}
 	text, err := report("")

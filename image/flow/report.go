@@ -2,50 +2,134 @@ package flow
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	"github.com/plimsoll-oci/plimsoll/image"
+	"github.com/plimsoll-oci/plimsoll/image/contents"
+	"github.com/plimsoll-oci/plimsoll/image/push"
 	"github.com/plimsoll-oci/plimsoll/image/report"
+	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/verify/gpu"
 )
 
-// Report compares the built image with what it replaces. It needs the manifest, the lock
-// and the layout, no cache and no network.
-func Report(_ context.Context, j *Job) (*report.Report, error) {
-	l, err := j.lock()
+// ReportOptions say what the image is compared with and where the report is written to,
+// besides what the verb returns.
+type ReportOptions struct {
+	// SharedWith is another image, whose layers a registry or a node may have: oci:PATH,
+	// docker://REFERENCE, or the reference alone. "" for none. Only its manifest is read.
+	SharedWith string
+	// Against is the published image that growth is measured against, oci:PATH or
+	// docker://REFERENCE, of which manifest and config alone are read; with "" growth is not
+	// checked.
+	Against string
+	// Markdown, HTML and SVG are files to write, "" for none: the report for a pull request,
+	// as a page, and its picture. They are replaced; but the file that GITHUB_STEP_SUMMARY
+	// names, as Markdown, is added to.
+	Markdown, HTML, SVG string
+}
+
+// Report compares the built image with what it replaces; see ReportWith.
+func Report(ctx context.Context, j *Job) (*report.Report, error) {
+	return ReportWith(ctx, j, ReportOptions{})
+}
+
+// ReportWith compares the built image with what it replaces, and writes what the options
+// ask for. It needs the manifest, the lock and the layout, no cache, and a network only for
+// another image in a registry. An image over the manifest's budget is reported, in the files
+// too, and comes with an error of kind fault.Budget.
+func ReportWith(ctx context.Context, j *Job, o ReportOptions) (*report.Report, error) {
+	in, err := j.reportInput()
 	if err != nil {
 		return nil, err
 	}
-	s, err := j.Manifest.Select(j.Variant, l.Listings())
+	if in.Other, err = otherImage(ctx, o.SharedWith); err != nil {
+		return nil, err
+	}
+	r, err := report.New(in)
 	if err != nil {
 		return nil, err
+	}
+	if err := j.budget(ctx, r, o.Against); err != nil {
+		return r, err
+	}
+	if err := j.writeReport(r, o); err != nil {
+		return r, err
+	}
+	return r, r.Budget.Err()
+}
+
+// reportInput collects what the built image says of itself.
+func (j *Job) reportInput() (report.Input, error) {
+	in := report.Input{Manifest: j.Manifest, Limits: reportLimits()}
+	l, err := j.lock()
+	if err != nil {
+		return in, err
+	}
+	if in.Selection, err = j.Manifest.Select(j.Variant, l.Listings()); err != nil {
+		return in, err
 	}
 	img, err := j.open()
 	if err != nil {
-		return nil, err
+		return in, err
 	}
-	in := report.Input{Manifest: j.Manifest, Selection: s}
 	if in.Layers, err = reportLayers(img); err != nil {
-		return nil, err
+		return in, err
 	}
 	model, err := img.ModelConfig()
 	if err != nil {
-		return nil, err
+		return in, err
 	}
-	in.Unused = model.Unused
+	in.Unused, in.Checkpoints = model.Unused, gpu.Checkpoints(model)
 	digest, err := img.Digest()
 	if err != nil {
-		return nil, err
+		return in, err
 	}
 	in.Image = digest.String()
-	if in.Manifests, err = jsonBytes(img); err != nil {
-		return nil, err
-	}
 	if j.Manifest.Runtime == "plimsoll" && j.Manifest.Image.Base == nil {
 		in.Note = "built without a base layer: no Debian mirror could be reached"
 	}
-	return report.New(in)
+	in.Manifests, err = jsonBytes(img)
+	return in, err
 }
 
-// reportLayers describes the image's layers for the report.
+// reportLimits is package push's table, for the report.
+func reportLimits() []report.Limit {
+	var out []report.Limit
+	for _, r := range push.Registries {
+		l := report.Limit{Registry: r.Host, Layer: r.Layer, Layers: r.Layers, Source: r.Source}
+		if r.Layer > 0 {
+			l.PartSize = r.PartSize()
+		}
+		out = append(out, l)
+	}
+	return out
+}
+
+// otherImage reads the manifest of another image; nil for "".
+func otherImage(ctx context.Context, where string) (*report.Other, error) {
+	if where == "" {
+		return nil, nil
+	}
+	img, err := openOther(ctx, where)
+	if err != nil {
+		return nil, fault.Wrap(fault.KindOf(err), fault.HintOf(err), fmt.Errorf("reading -sharedWith=%s: %w", where, err))
+	}
+	out := &report.Other{Name: where, Digest: img.Digest.String()}
+	for _, l := range img.Manifest.Layers {
+		out.Layers = append(out.Layers, report.OtherLayer{Digest: l.Digest.String(), Size: l.Size})
+	}
+	return out, nil
+}
+
+func openOther(ctx context.Context, where string) (*contents.Image, error) {
+	if path, ok := strings.CutPrefix(where, string(formOCI)); ok {
+		return contents.Layout(path)
+	}
+	return contents.Registry(ctx, strings.TrimPrefix(where, string(formRegistry)), contents.Options{})
+}
+
+// reportLayers describes the image's layers for the report. None of them is compressed.
 func reportLayers(img *image.Image) ([]report.Layer, error) {
 	m, err := img.Manifest()
 	if err != nil {

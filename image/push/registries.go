@@ -134,7 +134,7 @@ func (t Target) CheckLayer(title string, size int64) error {
 	if r.Layer == 0 || size <= r.Layer {
 		return nil
 	}
-	return fault.Wrap(fault.Usage, fmt.Sprintf("set partSize in the manifest to %d or less and build again", r.partSize()), fmt.Errorf(
+	return fault.Wrap(fault.Usage, fmt.Sprintf("set partSize in the manifest to %d or less and build again", r.PartSize()), fmt.Errorf(
 		"publishing %s: layer %s has %d bytes, %s takes %d", t, title, size, r.Host, r.Layer))
 }
 
@@ -155,9 +155,9 @@ func (r Registry) check(t Target, m *v1.Manifest, size int64) error {
 	return nil
 }
 
-// partSize is the largest multiple of 64 MiB whose layer, with its tar header and padding,
-// stays within the limit.
-func (r Registry) partSize() int64 {
+// PartSize is the largest multiple of 64 MiB whose layer, with its tar header and padding,
+// stays within Layer, for a registry that has that limit.
+func (r Registry) PartSize() int64 {
 	const step = 64 << 20
 	return max((r.Layer-(1<<20))/step, 1) * step
 }

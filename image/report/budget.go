@@ -182,33 +182,33 @@ func (l BudgetLimit) message() string {
 
 // exact is a size in words and in bytes.
 func exact(n int64) string {
-	u := unitFor(n)
+	u := UnitFor(n)
 	if u.bytes == 1 {
-		return u.format(n)
+		return u.Format(n)
 	}
-	return fmt.Sprintf("%s (%s bytes)", u.format(n), humanize.Comma(n))
+	return fmt.Sprintf("%s (%s bytes)", u.Format(n), humanize.Comma(n))
 }
 
 // budgetSection shows limits, what is used and what is left. It is for a report that has a
 // budget.
-func (r *Report) budgetSection() section {
-	out := section{title: "Budget", columns: []string{"Limit", "Used", "Left"}}
+func (r *Report) budgetSection() Section {
+	out := Section{ID: "budget", Title: "Budget", Columns: []string{"Limit", "Used", "Left"}}
 	for _, l := range r.Budget.Limits {
 		if !l.Checked {
-			out.lines = append(out.lines, line{label: l.Title, cells: []string{"-", "-", "-"},
-				notes: []string{"not checked: -against names no published image"}})
+			out.Lines = append(out.Lines, Line{Label: l.Title, Cells: []string{"-", "-", "-"},
+				Notes: []string{"not checked: -against names no published image"}})
 			continue
 		}
-		u := unitFor(l.Limit, l.Used)
-		row := line{label: l.Title, cells: []string{u.format(l.Limit), u.format(l.Used), u.format(l.Left)}}
+		u := UnitFor(l.Limit, l.Used)
+		row := Line{Label: l.Title, Cells: []string{u.Format(l.Limit), u.Format(l.Used), u.Format(l.Left)}}
 		if l.Against != "" {
-			row.notes = append(row.notes, "against "+l.Against)
+			row.Notes = append(row.Notes, "against "+l.Against)
 		}
 		if l.Left < 0 && l.Largest != nil {
-			row.mark = markDropped
-			row.notes = append(row.notes, fmt.Sprintf("over its limit; most of it is %s with %s", l.Largest.Name, exact(l.Largest.Bytes)))
+			row.Mark = MarkDropped
+			row.Notes = append(row.Notes, fmt.Sprintf("over its limit; most of it is %s with %s", l.Largest.Name, exact(l.Largest.Bytes)))
 		}
-		out.lines = append(out.lines, row)
+		out.Lines = append(out.Lines, row)
 	}
 	return out
 }

@@ -35,7 +35,10 @@ func New(in Input) (*Report, error) {
 		Image:         in.weigh(),
 		Note:          in.Note,
 		Kept:          groups(in.sourceOrder(s.Kept())),
-		Layers:        append([]Layer{}, in.Layers...),
+		Shared:        in.shared(),
+		Limits:        in.headroom(),
+		GPU:           in.gpu(),
+		Layers:        in.layers(),
 		Files:         files(s.Decisions, naive),
 	}
 	r.Scopes = []Scope{
@@ -44,6 +47,7 @@ func New(in Input) (*Report, error) {
 	}
 	r.Estimated = estimate(m.Before.Software, r.Scopes[0].Total)
 	r.Unused, r.UnusedBytes = unused(in.Unused)
+	r.Pull = r.pulls()
 	return r, nil
 }
 
@@ -64,20 +68,25 @@ func (in Input) weigh() Image {
 	w := Image{
 		Digest: in.Image, Layers: len(in.Layers),
 		Bytes: in.Manifests, ManifestBytes: in.Manifests, RegistryBytes: in.Manifests,
+		UpdateBytes: in.Manifests, UnpackedBytes: in.Manifests,
 	}
 	seen := map[string]bool{}
-	for _, l := range in.Layers {
+	for _, l := range in.layers() {
 		w.Bytes += l.Size
+		w.UnpackedBytes += l.Unpacked
 		if l.Kind == KindModel {
 			w.ModelBytes += l.Content
 		}
 		if !seen[l.Digest] {
 			w.RegistryBytes += l.Size
 		}
+		if !seen[l.Digest] && l.Kind != KindModel {
+			w.UpdateBytes += l.Size
+		}
 		seen[l.Digest] = true
 	}
 	w.OutsideBytes = w.Bytes - w.ModelBytes
-	w.NodeBytes = 2 * w.Bytes
+	w.NodeBytes = w.Bytes + w.UnpackedBytes
 	return w
 }
 

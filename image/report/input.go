@@ -8,6 +8,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/manifests/pack"
+	"github.com/plimsoll-oci/plimsoll/verify/gpu"
 )
 
 // Input is what a report is made of.
@@ -25,6 +26,12 @@ type Input struct {
 	Note string
 	// Image is the digest of the image's manifest, "" if it is not known.
 	Image string
+	// Other is another image to compare the layers to, nil for none.
+	Other *Other
+	// Limits are what registries take.
+	Limits []Limit
+	// Checkpoints are the checkpoints aboard, as package gpu describes them.
+	Checkpoints []gpu.Checkpoint
 }
 
 // layerKinds lists the kinds of layers.
@@ -39,7 +46,7 @@ type key struct{ source, path string }
 
 // check refuses input that contradicts itself: a report over it could not be exact.
 func (in Input) check() error {
-	checks := []func() error{in.checkDecisions, in.checkLayers, in.checkCoverage, in.checkUnused, in.checkSums}
+	checks := []func() error{in.checkDecisions, in.checkLayers, in.checkCoverage, in.checkUnused, in.checkOther, in.checkLimits, in.checkSums}
 	for _, check := range checks {
 		if err := check(); err != nil {
 			return err
@@ -96,8 +103,8 @@ func (l Layer) check(m *manifests.Manifest) error {
 		return fmt.Errorf("its kind is %q, but it names the source %q", l.Kind, l.Source)
 	case l.Digest == "":
 		return errors.New("its digest is missing")
-	case l.Size < 0 || l.Content < 0:
-		return fmt.Errorf("its size is %d and its content %d", l.Size, l.Content)
+	case l.Size < 0 || l.Content < 0 || l.Unpacked < 0:
+		return fmt.Errorf("its size is %d, unpacked %d, and its content %d", l.Size, l.Unpacked, l.Content)
 	case l.Kind == KindModel && l.Size < l.Content:
 		return fmt.Errorf("its size is %d, less than its content of %d", l.Size, l.Content)
 	}
@@ -187,7 +194,7 @@ func (in Input) checkSums() error {
 		sizes = append(sizes, d.Size)
 	}
 	for _, l := range in.Layers {
-		sizes = append(sizes, l.Size)
+		sizes = append(sizes, max(l.Size, l.Unpacked))
 	}
 	for _, s := range in.Manifest.Before.Software {
 		if s.Bytes < 0 || s.CompressedBytes < 0 {

@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plimsoll-oci/plimsoll/image/report"
+	"github.com/plimsoll-oci/plimsoll/image/report/reporttest"
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 )
@@ -14,8 +15,8 @@ import (
 func parts(first, second int64) []report.Layer {
 	name := "app/models/all/a.safetensors"
 	return []report.Layer{
-		{Kind: report.KindModel, Path: name + ".part-00-of-02", Source: "all", Digest: digest("0"), Size: 4000, Content: first},
-		{Kind: report.KindModel, Path: name + ".part-01-of-02", Source: "all", Digest: digest("1"), Size: 4000, Content: second},
+		{Kind: report.KindModel, Path: name + ".part-00-of-02", Source: "all", Digest: reporttest.Digest("0"), Size: 4000, Content: first},
+		{Kind: report.KindModel, Path: name + ".part-01-of-02", Source: "all", Digest: reporttest.Digest("1"), Size: 4000, Content: second},
 	}
 }
 
@@ -55,10 +56,15 @@ func TestContradictions(t *testing.T) {
 		{"unknown kind", func(in *report.Input) { in.Layers[1].Kind = "format" }, fault.Internal, `its kind is "format", known are [model base runtime config]`},
 		{"source of another kind", func(in *report.Input) { in.Layers[1].Source = "all" }, fault.Internal, `its kind is "config", but it names the source "all"`},
 		{"no digest", func(in *report.Input) { in.Layers[0].Digest = "" }, fault.Internal, "its digest is missing"},
-		{"negative layer", func(in *report.Input) { in.Layers[1].Size = -1 }, fault.Internal, "its size is -1 and its content 40"},
-		{"negative content", func(in *report.Input) { in.Layers[1].Content = -1 }, fault.Internal, "its size is 1000 and its content -1"},
+		{"negative layer", func(in *report.Input) { in.Layers[1].Size = -1 }, fault.Internal, "its size is -1, unpacked 0, and its content 40"},
+		{"negative content", func(in *report.Input) { in.Layers[1].Content = -1 }, fault.Internal, "its size is 1000, unpacked 0, and its content -1"},
+		{"negative archive", func(in *report.Input) { in.Layers[1].Unpacked = -1 }, fault.Internal, "its size is 1000, unpacked -1"},
+		{"another size in another image", func(in *report.Input) {
+			in.Other = &report.Other{Name: "other", Layers: []report.OtherLayer{{Digest: in.Layers[0].Digest, Size: 7}}}
+		}, fault.Internal, "of other: its size is 7, in the image it is 2560"},
+		{"negative limit", func(in *report.Input) { in.Limits = []report.Limit{{Registry: "r", Layer: -1}} }, fault.Internal, "limits of r: a layer of -1 bytes"},
 		{"layer below content", func(in *report.Input) { in.Layers[0].Size = 699 }, fault.Internal, "its size is 699, less than its content of 700"},
-		{"one digest, two sizes", func(in *report.Input) { in.Layers[1].Digest = in.Layers[0].Digest }, fault.Internal, "its size is 1000, another layer of digest " + digest("a") + " has 2560"},
+		{"one digest, two sizes", func(in *report.Input) { in.Layers[1].Digest = in.Layers[0].Digest }, fault.Internal, "its size is 1000, another layer of digest " + reporttest.Digest("a") + " has 2560"},
 		{"layer of a dropped file", func(in *report.Input) { in.Layers[0].Path = "app/models/all/a.bin" }, fault.Invalid, "source all keeps no such file"},
 		{"layer twice", func(in *report.Input) { in.Layers = append(in.Layers, in.Layers[0]) }, fault.Invalid, "it is there twice"},
 		{"kept file without a layer", func(in *report.Input) { in.Layers = in.Layers[1:] }, fault.Invalid, "it is kept, but no layer holds it"},
@@ -97,8 +103,8 @@ func TestContradictions(t *testing.T) {
 
 // TestOtherVariant: the image of one variant with the selection of another is refused.
 func TestOtherVariant(t *testing.T) {
-	in := qwen(t, "lightning")
-	in.Selection = qwen(t, "").Selection
+	in := reporttest.Real(t, "lightning")
+	in.Selection = reporttest.Real(t, "").Selection
 	_, err := report.New(in)
 	require.ErrorContains(t, err, "reporting on qwen-image-edit: file svdq-int4_r128-qwen-image-edit.safetensors of checkpoints: it is kept, but no layer holds it")
 	require.Equal(t, fault.Invalid, fault.KindOf(err))

@@ -1,6 +1,7 @@
 package report_test
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/plimsoll-oci/plimsoll/image/report"
+	"github.com/plimsoll-oci/plimsoll/image/report/reporttest"
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/pack"
 )
@@ -78,10 +80,18 @@ func randomInput(t *rapid.T) report.Input {
 	capSizes(m, ls)
 	s, err := m.Select("", ls)
 	require.NoError(t, err)
-	return report.Input{
-		Manifest: m, Selection: s, Layers: append(layers(t, m, s), otherLayers(t)...),
-		Manifests: 1 + size(t, "manifests"), Note: rapid.String().Draw(t, "note"), Image: digest("random"),
+	in := report.Input{
+		Manifest: m, Selection: s, Layers: append(reporttest.Layers(t, m, s), otherLayers(t)...),
+		Manifests: 1 + size(t, "manifests"), Note: rapid.String().Draw(t, "note"), Image: reporttest.Digest("random"),
+		Limits: []report.Limit{{Registry: rapid.String().Draw(t, "registry"), Layer: 1 + size(t, "limit"), PartSize: 1 << 20}},
 	}
+	in.Other = &report.Other{Name: rapid.String().Draw(t, "other"), Layers: []report.OtherLayer{{Digest: reporttest.Digest("foreign"), Size: 1}}}
+	for _, l := range in.Layers {
+		if rapid.Bool().Draw(t, "shared") {
+			in.Other.Layers = append(in.Other.Layers, report.OtherLayer{Digest: l.Digest, Size: l.Size})
+		}
+	}
+	return in
 }
 
 // capSizes keeps files under the number of parts that pack allows.
@@ -102,7 +112,8 @@ func otherLayers(t *rapid.T) []report.Layer {
 	for i := range rapid.IntRange(0, 5).Draw(t, "others") {
 		kind := rapid.SampledFrom([]string{report.KindBase, report.KindRuntime, report.KindConfig}).Draw(t, "kind")
 		out = append(out, report.Layer{
-			Kind: kind, Path: fmt.Sprintf("other/%d", i), Digest: digest(fmt.Sprint("other", i)), Size: size(t, "size"), Content: size(t, "content"),
+			Kind: kind, Path: fmt.Sprintf("other/%d", i), Digest: reporttest.Digest(fmt.Sprint("other", i)),
+			Size: size(t, "size"), Content: size(t, "content"), Unpacked: size(t, "unpacked"),
 		})
 		if rapid.Bool().Draw(t, "again") {
 			out = append(out, out[len(out)-1])
@@ -120,7 +131,7 @@ func TestIdentity(t *testing.T) {
 		require.NoError(t, err)
 		after, published, naive := count(in)
 		require.Equal(t, after, r.Image.Bytes)
-		require.Equal(t, 2*after, r.Image.NodeBytes)
+		requireWire(t, in, r)
 		require.LessOrEqual(t, r.Image.RegistryBytes, after)
 		for i, before := range []int64{naive, published} {
 			s := r.Scopes[i]
@@ -131,6 +142,47 @@ func TestIdentity(t *testing.T) {
 		}
 		requireAdditions(t, r)
 	})
+}
+
+// requireWire counts what is stored, pulled and shared from the input alone.
+func requireWire(t *rapid.T, in report.Input, r *report.Report) {
+	unpacked, registry, update, shared := in.Manifests, in.Manifests, in.Manifests, int64(0)
+	there, seen, largest := map[string]bool{}, map[string]bool{}, int64(0)
+	for _, l := range in.Other.Layers {
+		there[l.Digest] = true
+	}
+	for i, l := range in.Layers {
+		require.Equal(t, there[l.Digest], r.Layers[i].Shared)
+		unpacked += cmp.Or(l.Unpacked, l.Size)
+		largest = max(largest, l.Size)
+		if seen[l.Digest] {
+			continue
+		}
+		seen[l.Digest] = true
+		registry += l.Size
+		if l.Kind != report.KindModel {
+			update += l.Size
+		}
+		if there[l.Digest] {
+			shared += l.Size
+		}
+	}
+	w := r.Image
+	require.Equal(t, []int64{unpacked, w.Bytes + unpacked, registry, update}, []int64{w.UnpackedBytes, w.NodeBytes, w.RegistryBytes, w.UpdateBytes})
+	require.Equal(t, []int64{shared, registry - shared}, []int64{r.Shared.Bytes, r.Shared.MissingBytes})
+	for _, p := range r.Pull {
+		require.InDelta(t, float64(registry)*8/float64(p.BitsPerSecond), p.Seconds, 0.0005)
+		require.InDelta(t, float64(r.Scopes[0].Total.Before)*8/float64(p.BitsPerSecond), p.BeforeSeconds, 0.0005)
+		require.LessOrEqual(t, p.UpdateSeconds, p.Seconds)
+		require.LessOrEqual(t, *p.SharedSeconds, p.Seconds)
+	}
+	for i, limit := range in.Limits {
+		h := r.Limits[i]
+		require.Equal(t, largest, h.LargestLayer)
+		require.Equal(t, limit.Layer-largest, *h.LeftBytes)
+		require.Equal(t, largest <= limit.Layer, h.Fits)
+		require.Equal(t, h.Fits, h.PartSize == 0)
+	}
 }
 
 // count adds up image, published files and naive files of an input.

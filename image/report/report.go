@@ -4,9 +4,13 @@
 //
 //	manifest + selection + layers --New--> *Report --JSON--> the documented document
 //	                                               --Text--> tables for a terminal
+//	                                           package markdown: for pull requests
+//	                                           package page:     one HTML page
+//	                                           package picture:  SVG, before and after
 //
 // A *Report is the one data type. Every form is a renderer over it and adds no figure of
-// its own: what a form says in tables comes from sections, how it looks from the form.
+// its own: what a form says in tables comes from Sections, how it looks from the form.
+// report.schema.json describes the document for other programs.
 //
 // # What is counted
 //
@@ -24,6 +28,13 @@
 //
 // Software that the image does without is an estimate of the manifest. It never enters an
 // exact figure: Estimated holds it, with its source and a total of its own.
+//
+// # What is computed
+//
+// What follows is no measurement, and each figure says what it is made of. A node keeps
+// blobs and unpacked snapshots. A pull takes at least wire bytes / rate: see Pull. A
+// registry takes the image if no limit that it publishes is passed: see Headroom. GPU
+// generations and memory are package verify/gpu's, the same that labels and devices use.
 package report
 
 import "github.com/plimsoll-oci/plimsoll/manifests"
@@ -55,6 +66,12 @@ type Layer struct {
 	Size int64 `json:"size"`
 	// Content is the number of payload bytes: the bytes of files, without tar's own.
 	Content int64 `json:"content"`
+	// Unpacked is the number of bytes of the layer's archive when it is decompressed; Size
+	// for a layer that is not compressed, for which 0 may stand in an Input.
+	Unpacked int64 `json:"unpacked"`
+	// Shared says that the image of Report.Shared has the layer too. In an Input it counts
+	// for nothing.
+	Shared bool `json:"shared,omitempty"`
 }
 
 // Report is the JSON document. All sizes are in bytes.
@@ -75,6 +92,14 @@ type Report struct {
 	Unused []Unused `json:"unused"`
 	// UnusedBytes is the sum of Unused.
 	UnusedBytes int64 `json:"unusedBytes"`
+	// Shared compares to another image; nil if none was given.
+	Shared *Shared `json:"shared,omitempty"`
+	// Pull lists the least time of a pull, slowest rate first.
+	Pull []Pull `json:"pull"`
+	// Limits holds the image against the limits of registries, in the order given.
+	Limits []Headroom `json:"limits"`
+	// GPU says what the checkpoints aboard are for; nil without a checkpoint.
+	GPU *GPU `json:"gpu,omitempty"`
 	// Layers lists the image's layers in its own order.
 	Layers []Layer `json:"layers"`
 	// Files lists every published file with the verdict on it, in the manifest's order.
@@ -106,8 +131,14 @@ type Image struct {
 	ManifestBytes int64 `json:"manifestBytes"`
 	// RegistryBytes is what a registry stores: as Bytes, but a digest counts once.
 	RegistryBytes int64 `json:"registryBytes"`
-	// NodeBytes is what a node keeps: twice the image, since containerd by default keeps a
-	// layer's blob beside its unpacked snapshot.
+	// UpdateBytes is the share of RegistryBytes in what is no model layer: what a node that
+	// has the weights pulls of a new build.
+	UpdateBytes int64 `json:"updateBytes"`
+	// UnpackedBytes is as Bytes, with every layer decompressed.
+	UnpackedBytes int64 `json:"unpackedBytes"`
+	// NodeBytes is what a node keeps: Bytes and UnpackedBytes, twice the image where no layer
+	// is compressed, since containerd by default keeps a layer's blob beside its unpacked
+	// snapshot.
 	NodeBytes int64 `json:"nodeBytes"`
 	// Layers is the number of layers.
 	Layers int `json:"layers"`

@@ -1,21 +1,24 @@
 package report
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
-// unit is a decimal unit of bytes: storage is sold and registries set limits in powers of
+// Unit is a decimal unit of bytes: storage is sold and registries set limits in powers of
 // ten.
-type unit struct {
+type Unit struct {
 	name  string
 	bytes int64
 }
 
 // units lists the units, largest first. A model is never told in TB: the seed of all these
 // tables counts in GB.
-var units = []unit{{"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"B", 1}}
+var units = []Unit{{"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"B", 1}}
 
-// unitFor picks the unit of a table by its largest size, so that all its rows compare at a
+// UnitFor picks the unit of a table by its largest size, so that all its rows compare at a
 // glance.
-func unitFor(sizes ...int64) unit {
+func UnitFor(sizes ...int64) Unit {
 	largest := int64(0)
 	for _, n := range sizes {
 		largest = max(largest, n, -n)
@@ -28,9 +31,9 @@ func unitFor(sizes ...int64) unit {
 	return units[len(units)-1]
 }
 
-// format rounds half away from zero to two decimals; bytes have none. What is there but
+// Format rounds half away from zero to two decimals; bytes have none. What is there but
 // rounds to nothing is "<0.01", so that only nothing is 0.00.
-func (u unit) format(n int64) string {
+func (u Unit) Format(n int64) string {
 	if u.bytes == 1 {
 		return fmt.Sprintf("%d %s", n, u.name)
 	}
@@ -46,11 +49,11 @@ func (u unit) format(n int64) string {
 }
 
 // some formats a size that belongs to a number of files: "-" for no file.
-func (u unit) some(files int, n int64) string {
+func (u Unit) some(files int, n int64) string {
 	if files == 0 {
 		return "-"
 	}
-	return u.format(n)
+	return u.Format(n)
 }
 
 // formatPercent shows one decimal, "-" where there is nothing to compare to.
@@ -59,4 +62,10 @@ func formatPercent(p *float64) string {
 		return "-"
 	}
 	return fmt.Sprintf("%.1f %%", *p)
+}
+
+// Number is the size in the unit without the unit's name, and without decimals that are
+// zero: for marks on a scale.
+func (u Unit) Number(n int64) string {
+	return strconv.FormatFloat(float64(n)/float64(u.bytes), 'f', -1, 64)
 }

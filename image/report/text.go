@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -34,8 +35,8 @@ func (r *Report) Text() string {
 		paragraph(&b, "  note:    ", r.Note)
 	}
 	b.WriteByte('\n')
-	paragraph(&b, "", r.headline())
-	sections := r.sections()
+	paragraph(&b, "", r.Headline())
+	sections := r.Sections()
 	label := labelWidth(sections)
 	for _, s := range sections {
 		b.WriteByte('\n')
@@ -44,74 +45,96 @@ func (r *Report) Text() string {
 	return b.String()
 }
 
-// labelWidth is the width of the first column, the same in all tables: the longest label,
-// or what the widest figures leave.
-func labelWidth(sections []section) int {
+// labelWidth is the width of the first column, the same in all tables: the longest label
+// that is prose, or what the widest figures leave.
+func labelWidth(sections []Section) int {
 	longest, figures := 0, 0
 	for _, s := range sections {
-		longest = max(longest, length(s.title))
-		for _, l := range s.lines {
-			longest = max(longest, length(clean(l.label)))
+		longest = max(longest, length(s.heading()))
+		for _, l := range s.Lines {
+			if !l.Code {
+				longest = max(longest, length(Clean(l.Label)))
+			}
 		}
-		sum := 0
-		for _, w := range s.widths() {
-			sum += gap + w
-		}
-		figures = max(figures, sum)
+		figures = max(figures, s.figures())
 	}
 	return max(minLabel, min(longest, width-figures))
 }
 
+// ownWidth widens a table for names of files, which all tables together do not follow.
+func (s Section) ownWidth(label int) int {
+	longest := 0
+	for _, l := range s.Lines {
+		longest = max(longest, length(Clean(l.Label)))
+	}
+	return max(label, min(longest, width-s.figures()))
+}
+
+// figures is the width of all columns but the first.
+func (s Section) figures() int {
+	sum := 0
+	for _, w := range s.widths() {
+		sum += gap + w
+	}
+	return sum
+}
+
 // widths returns the widths of the columns of figures.
-func (s section) widths() []int {
-	out := make([]int, len(s.columns))
-	for i, c := range s.columns {
-		out[i] = max(minCell, length(c))
-		for _, l := range s.lines {
-			out[i] = max(out[i], length(l.cells[i]))
+func (s Section) widths() []int {
+	out := make([]int, len(s.Columns))
+	for i, c := range s.Columns {
+		out[i] = max(minCell, length(Clean(c)))
+		for _, l := range s.Lines {
+			out[i] = max(out[i], length(l.Cells[i]))
 		}
 	}
 	return out
 }
 
 // text writes the table and its paragraphs.
-func (s section) text(b *strings.Builder, label int) {
+func (s Section) text(b *strings.Builder, label int) {
 	widths := s.widths()
-	total := label
-	for _, w := range widths {
-		total += gap + w
+	label = s.ownWidth(label)
+	ruler := strings.Repeat("-", label+s.figures()) + "\n"
+	if s.Label != "" {
+		paragraph(b, "", s.Title)
 	}
-	ruler := strings.Repeat("-", total) + "\n"
-	writeRow(b, label, widths, s.title, s.columns)
+	writeRow(b, label, widths, cut(s.heading(), label), s.Columns)
 	b.WriteString(ruler)
-	for _, l := range s.lines {
-		if l.total {
+	for _, l := range s.Lines {
+		if l.Total {
 			b.WriteString(ruler)
 		}
-		writeRow(b, label, widths, l.label, l.cells)
-		for _, n := range l.notes {
-			paragraph(b, l.mark.indent(), n)
+		writeRow(b, label, widths, l.shortened(label), l.Cells)
+		for _, n := range l.Notes {
+			paragraph(b, l.Mark.indent(), n)
 		}
 	}
-	for _, n := range s.notes {
+	for _, n := range s.Notes {
 		paragraph(b, "  ", n)
 	}
 }
 
-// indent is what stands before a note.
-func (m mark) indent() string {
-	if m == markNone {
-		return "  "
+// heading heads the column of labels.
+func (s Section) heading() string { return cmp.Or(s.Label, s.Title) }
+
+// indent is what stands before a note. It is four columns wide after either mark.
+func (m Mark) indent() string {
+	switch m {
+	case MarkKept:
+		return "  " + string(m) + "  "
+	case MarkDropped:
+		return "  " + string(m) + " "
 	}
-	return "  " + string(m) + " "
+	return "  "
 }
 
 // writeRow writes a label on the left and figures on the right of their columns.
 func writeRow(b *strings.Builder, label int, widths []int, text string, cells []string) {
-	text = cut(clean(text), label)
 	b.WriteString(text)
 	b.WriteString(strings.Repeat(" ", label-length(text)))
 	for i, c := range cells {
+		c = Clean(c)
 		b.WriteString(strings.Repeat(" ", gap+widths[i]-length(c)))
 		b.WriteString(c)
 	}
@@ -120,7 +143,7 @@ func writeRow(b *strings.Builder, label int, widths []int, text string, cells []
 
 // paragraph writes text behind an indent, wrapped; further lines start below the text.
 func paragraph(b *strings.Builder, indent, text string) {
-	for _, l := range wrap(clean(text), width-length(indent)) {
+	for _, l := range wrap(Clean(text), width-length(indent)) {
 		b.WriteString(indent)
 		b.WriteString(l)
 		b.WriteByte('\n')
@@ -155,11 +178,21 @@ func wrap(text string, limit int) []string {
 	return lines
 }
 
-// clean makes one line of text that moves no cursor: what is not printable becomes a
+// Clean makes one line of text that moves no cursor: what is not printable becomes a
 // space, and spaces are joined.
-func clean(text string) string {
+func Clean(text string) string {
 	text = strings.ToValidUTF8(text, " ")
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsGraphic(r) || unicode.IsSpace(r) }), " ")
+}
+
+// shortened is the label in a number of columns. Of a name the end is kept, where files of
+// one folder differ.
+func (l Line) shortened(limit int) string {
+	text := Clean(l.Label)
+	if n := length(text); l.Code && n > limit {
+		return ".." + string([]rune(text)[n-limit+2:])
+	}
+	return cut(text, limit)
 }
 
 // cut shortens text to a number of columns, with dots where something is missing.
@@ -170,5 +203,8 @@ func cut(text string, limit int) string {
 	return string([]rune(text)[:limit-2]) + ".."
 }
 
-// length is the number of columns of text. It counts letters that take two columns as one.
-func length(text string) int { return utf8.RuneCountInString(text) }
+// length is the number of columns of text. It counts letters that take two columns as one,
+// and the cross mark as two.
+func length(text string) int {
+	return utf8.RuneCountInString(text) + strings.Count(text, string(MarkDropped))
+}

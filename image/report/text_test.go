@@ -33,7 +33,7 @@ func TestFormat(t *testing.T) {
 		{2 * maxBytes, 2 * maxBytes, "72057594.04 GB"},
 	}
 	for _, c := range cases {
-		require.Equal(t, c.want, unitFor(c.largest).format(c.n))
+		require.Equal(t, c.want, UnitFor(c.largest).Format(c.n))
 	}
 }
 
@@ -74,11 +74,11 @@ func TestWrap(t *testing.T) {
 }
 
 func TestClean(t *testing.T) {
-	require.Equal(t, "red [31malarm", clean("red\x1b[31malarm"))
-	require.Equal(t, "two lines", clean(" two\r\n\tlines "))
-	require.Equal(t, "a b", clean("a\u202eb"))
-	require.Equal(t, "bad bytes", clean("bad\xff\xfebytes"))
-	require.Equal(t, "Größe 模型", clean("Größe 模型"))
+	require.Equal(t, "red [31malarm", Clean("red\x1b[31malarm"))
+	require.Equal(t, "two lines", Clean(" two\r\n\tlines "))
+	require.Equal(t, "a b", Clean("a\u202eb"))
+	require.Equal(t, "bad bytes", Clean("bad\xff\xfebytes"))
+	require.Equal(t, "Größe 模型", Clean("Größe 模型"))
 }
 
 func TestCut(t *testing.T) {
@@ -88,21 +88,26 @@ func TestCut(t *testing.T) {
 
 // TestAlignment: figures end where their heading ends, in every table.
 func TestAlignment(t *testing.T) {
-	s := section{title: "Title", columns: []string{"Before", "A longer heading"}, lines: []line{
-		{label: "a", cells: []string{"1.00 GB", "2.00 GB"}},
-		{label: strings.Repeat("long ", 30), cells: []string{"12345678.00 GB", "-"}, mark: markKept, notes: []string{"why"}},
-		{label: "sum", cells: []string{"3.00 GB", "4.00 GB"}, total: true},
-	}, notes: []string{"below"}}
+	s := Section{Title: "A title", Label: "Title", Columns: []string{"Before", "A longer heading"}, Lines: []Line{
+		{Label: "a", Cells: []string{"1.00 GB", "2.00 GB"}},
+		{Label: strings.Repeat("long ", 30), Cells: []string{"12345678.00 GB", "-"}, Mark: MarkKept, Notes: []string{"why"}},
+		{Label: strings.Repeat("folder/", 30) + "file", Code: true, Cells: []string{"1.00 GB", "-"}, Mark: MarkDropped, Notes: []string{"why"}},
+		{Label: "sum", Cells: []string{"3.00 GB", "4.00 GB"}, Total: true},
+	}, Notes: []string{"below"}}
 	var b strings.Builder
 	s.text(&b, 24)
+	long := strings.Repeat(" ", 42)
 	require.Equal(t, ""+
-		"Title                             Before  A longer heading\n"+
-		"----------------------------------------------------------\n"+
-		"a                                1.00 GB           2.00 GB\n"+
-		"long long long long lo..  12345678.00 GB                 -\n"+
-		"  ✓ why\n"+
-		"----------------------------------------------------------\n"+
-		"sum                              3.00 GB           4.00 GB\n"+
+		"A title\n"+
+		"Title"+long+"                             Before  A longer heading\n"+
+		strings.Repeat("-", 100)+"\n"+
+		"a"+long+"                                1.00 GB           2.00 GB\n"+
+		strings.Repeat("long ", 12)+"long..  12345678.00 GB                 -\n"+
+		"  ✓  why\n"+
+		"..der/"+strings.Repeat("folder/", 8)+"file         1.00 GB                 -\n"+
+		"  ❌ why\n"+
+		strings.Repeat("-", 100)+"\n"+
+		"sum"+long+"                              3.00 GB           4.00 GB\n"+
 		"  below\n", b.String())
 }
 

@@ -35,3 +35,11 @@ const (
 	titleNaive     = "Naive image"
 	titlePublished = "All that is published"
 )
+
+// titleOf names a scope in a heading.
+func titleOf(s ScopeName) string {
+	if s == ScopeNaive {
+		return "a naive image"
+	}
+	return "all that is published"
+}

@@ -1,0 +1,63 @@
+package flow
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/plimsoll-oci/plimsoll/image/report"
+	"github.com/plimsoll-oci/plimsoll/image/report/markdown"
+	"github.com/plimsoll-oci/plimsoll/image/report/page"
+	"github.com/plimsoll-oci/plimsoll/image/report/picture"
+	"github.com/plimsoll-oci/plimsoll/manifests"
+	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+)
+
+// summaryVariable names the file that GitHub's runner shows on the page of a job. Steps add
+// to it.
+const summaryVariable = "GITHUB_STEP_SUMMARY"
+
+// writeReport writes the files that the options ask for.
+func (j *Job) writeReport(r *report.Report, o ReportOptions) error {
+	forms := []struct {
+		path   string
+		render func(*report.Report) string
+	}{
+		{o.Markdown, markdown.Render}, {o.HTML, page.Render}, {o.SVG, picture.Standalone},
+	}
+	for _, f := range forms {
+		if f.path == "" {
+			continue
+		}
+		write := manifests.WriteFile
+		if f.path == o.Markdown && f.path == j.Getenv(summaryVariable) {
+			write = appendTo
+		}
+		if err := os.MkdirAll(filepath.Dir(f.path), 0o755); err != nil {
+			return writingReport(f.path, err)
+		}
+		if err := write(f.path, []byte(f.render(r))); err != nil {
+			return writingReport(f.path, err)
+		}
+	}
+	return nil
+}
+
+func writingReport(path string, err error) error {
+	return fault.Wrap(fault.Resource, "", fmt.Errorf("writing report %s: %w", path, err))
+}
+
+// appendTo adds to a file, with an empty line before where there is text already.
+func appendTo(path string, data []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err == nil && info.Size() > 0 {
+		data = append([]byte("\n"), data...)
+	}
+	_, writeErr := f.Write(data)
+	return errors.Join(err, writeErr, f.Close())
+}
