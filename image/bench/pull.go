@@ -191,7 +191,7 @@ func (b *pullBench) byContainerd(parts int64) contestant {
 func (b *pullBench) byPodman(parts int64) contestant {
 	podman := func(dir string, args ...string) command {
 		return command{program: b.result.program("podman"), args: append([]string{
-			"--root=" + filepath.Join(dir, "root"), "--runroot=" + b.short, "--runtime=runc", "--cgroup-manager=cgroupfs"}, args...),
+			"--root=" + filepath.Join(dir, "root"), "--runroot=" + b.short, "--tmpdir=" + filepath.Join(b.short, "tmp"), "--runtime=runc", "--cgroup-manager=cgroupfs"}, args...),
 			env: []string{"TMPDIR=" + dir}}
 	}
 	return contestant{

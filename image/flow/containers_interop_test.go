@@ -147,7 +147,7 @@ func requireVerified(t *testing.T, said string) {
 	t.Helper()
 	require.NotContains(t, said, "✗")
 	require.Regexp(t, `(?m)^✓ Base Model found`, said)
-	require.Regexp(t, `(?m)^✓ svdq-int4_r128-qwen-image-edit\.safetensors: .* MB \(int4, rank 128, 2 parts\)`, said)
+	require.Regexp(t, `(?m)^✓ svdq-int4_r128-qwen-image-edit\.safetensors: .* MB \(qwen-image int4 rank 128, .*2 parts\)`, said)
 	require.Contains(t, said, "Found 2/2 Nunchaku Models")
 }
 

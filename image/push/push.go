@@ -129,7 +129,7 @@ func publish(ctx context.Context, img v1.Image, layers []layer, target Target, o
 		return Result{}, err
 	}
 	if err := p.sendAll(ctx, append(slices.Clone(layers), config)); err != nil {
-		return Result{}, classify(target, "publishing", err)
+		return Result{}, lost(target, "publishing", err)
 	}
 	digest, err := p.seal(ctx, img)
 	if err != nil {

@@ -155,6 +155,16 @@ func classify(t Target, doing string, err error) error {
 	return fault.Wrap(fault.Registry, unanswered(t, err), wrapped)
 }
 
+// lost is classify where the registry has answered before: then its address is right, and
+// one that answers no more is waited for.
+func lost(t Target, doing string, err error) error {
+	err = classify(t, doing, err)
+	if fault.HintOf(err) == address {
+		return fault.Wrap(0, again, err)
+	}
+	return err
+}
+
 // unanswered is the way out where no answer came.
 func unanswered(t Target, err error) string {
 	var dial *net.OpError

@@ -64,4 +64,5 @@ func TestNobodyThere(t *testing.T) {
 	require.Contains(t, fault.HintOf(classify(ref, "publishing", mistaken)), "plain http")
 	_, err = http.Get("http://127.0.0.1:1/v2/")
 	require.Equal(t, address, fault.HintOf(classify(ref, "publishing", err)))
+	require.Equal(t, again, fault.HintOf(lost(ref, "publishing", err)), "it had answered")
 }
