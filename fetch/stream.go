@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"time"
-
-	"github.com/cenkalti/backoff/v5"
 
 	"github.com/plimsoll-oci/plimsoll/fetch/hub"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
@@ -26,7 +23,7 @@ type lease struct {
 
 // stream is one connection after another, until nothing is left to lend.
 func (t *transfer) stream(ctx context.Context) error {
-	retry := t.newRetry()
+	retry := newRetry(t)
 	for {
 		if err := t.slots.Acquire(ctx, 1); err != nil {
 			return err
@@ -68,11 +65,27 @@ func (t *transfer) turn(parent context.Context, retry *retry) (more bool, err er
 	return true, err
 }
 
-// position is the source in use and how far all streams are.
+// position implements course.
 func (t *transfer) position() (source int, progress int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.source, t.progress
+}
+
+// next implements course.
+func (t *transfer) next(source int, err error) (gone bool, _ error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.supply.next(t.Sources, source, err)
+}
+
+// limits implements course.
+func (t *transfer) limits() Limits { return t.Limits }
+
+// tell implements course.
+func (t *transfer) tell(e Event) {
+	e.File = t.want.first
+	t.Progress.File(e)
 }
 
 // borrow lends the first stretch that is neither there nor lent, or half of what another
@@ -138,7 +151,7 @@ func (t *transfer) fill(ctx context.Context, l *lease, from Source) error {
 		return err
 	}
 	defer body.Close()
-	if err := t.suits(body, at); err != nil {
+	if err := f.suits(body, at); err != nil {
 		return err
 	}
 	if body.Offset < at {
@@ -154,8 +167,7 @@ func (t *transfer) fill(ctx context.Context, l *lease, from Source) error {
 
 // suits refuses a body that is of another file: the sums would do so too, but only after
 // the last byte.
-func (t *transfer) suits(body *hub.Body, at int64) error {
-	f := t.want.first
+func (f File) suits(body *hub.Body, at int64) error {
 	switch {
 	case body.Size >= 0 && body.Size != f.Size:
 		return changed(fmt.Errorf("its size is %d, lock says %d", body.Size, f.Size))
@@ -316,89 +328,5 @@ func (t *transfer) atEnd(l *lease, body io.Reader) error {
 	if !last {
 		return nil
 	}
-	if n, _ := io.ReadFull(body, make([]byte, 1)); n > 0 {
-		return changed(fmt.Errorf("it has more bytes than %d, which the lock says", t.want.first.Size))
-	}
-	return nil
-}
-
-// retry decides, for one stream, what becomes of an error.
-type retry struct {
-	t        *transfer
-	backoff  *backoff.ExponentialBackOff
-	tries    int
-	source   int   // the source that was tried
-	progress int64 // of all streams, when a try failed last
-	brought  bool  // the try itself brought new bytes
-}
-
-func (t *transfer) newRetry() *retry {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval, b.MaxInterval, b.Multiplier = t.Limits.Wait, t.Limits.MaxWait, 2
-	b.Reset()
-	return &retry{t: t, backoff: b}
-}
-
-// judge returns how long to wait before the next try, or the error that ends the transfer.
-// New bytes on any stream forgive earlier tries: a source that serves some connections and
-// refuses others is slow, not broken. A refused stream still waits longer every time.
-func (r *retry) judge(err error) (time.Duration, error) {
-	if isDisk(err) {
-		return 0, err
-	}
-	if _, progress := r.t.position(); progress != r.progress {
-		r.tries, r.progress = 0, progress
-	}
-	if r.brought {
-		r.backoff.Reset()
-	}
-	r.tries++
-	asked := hub.RetryAfter(err)
-	if !temporary(err) || asked > r.t.Limits.MaxRetryAfter || r.tries >= r.t.Limits.Tries {
-		r.tries = 0
-		r.backoff.Reset()
-		return 0, r.t.leave(r.source, err)
-	}
-	wait := max(r.backoff.NextBackOff(), asked)
-	r.t.Progress.File(Event{File: r.t.want.first, Kind: Retrying, Err: err, Wait: wait})
-	return wait, nil
-}
-
-// leave gives a source up. The error is that of all sources, when there is no other.
-func (t *transfer) leave(source int, err error) error {
-	if fault.KindOf(err) == fault.Internal {
-		err = fault.Wrap(fault.Upstream, "", err)
-	}
-	if gone, err := t.next(source, err); !gone || err != nil {
-		return err
-	}
-	t.Progress.File(Event{File: t.want.first, Kind: Retrying, Err: err})
-	return nil
-}
-
-// next moves on from a source; gone is false if another stream has done so already.
-func (t *transfer) next(source int, err error) (gone bool, _ error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.source != source {
-		return false, nil
-	}
-	t.failures = append(t.failures, err)
-	if t.source+1 >= len(t.Sources) {
-		return true, errors.Join(t.failures...)
-	}
-	t.source++
-	return true, nil
-}
-
-// sleep waits for d, or returns ctx's error as soon as it ends.
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
+	return t.want.first.endsHere(body)
 }

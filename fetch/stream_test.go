@@ -82,7 +82,7 @@ func TestDivide(t *testing.T) {
 func TestJudge(t *testing.T) {
 	tr := newTransfer(t, 1000, 1, Limits{Tries: 4, Wait: 100 * time.Millisecond, MaxWait: time.Hour, MaxRetryAfter: time.Minute})
 	busy := func(after time.Duration) error { return &hub.StatusError{Status: 503, RetryAfter: after} }
-	r := tr.newRetry()
+	r := newRetry(tr)
 	for _, base := range []time.Duration{100, 200, 400} {
 		wait, err := r.judge(busy(0))
 		require.NoError(t, err)
@@ -92,17 +92,17 @@ func TestJudge(t *testing.T) {
 	require.ErrorContains(t, err, "503", "the fourth try was the last")
 
 	tr.source, tr.failures = 0, nil
-	r = tr.newRetry()
+	r = newRetry(tr)
 	for range 20 {
 		tr.progress++
 		_, err := r.judge(errEarly)
 		require.NoError(t, err)
 	}
-	wait, err := tr.newRetry().judge(busy(30 * time.Second))
+	wait, err := newRetry(tr).judge(busy(30 * time.Second))
 	require.NoError(t, err)
 	require.Equal(t, 30*time.Second, wait)
 	for _, final := range []error{busy(time.Hour), &hub.StatusError{Status: 404}, io.ErrClosedPipe, disk(io.ErrShortWrite)} {
-		_, err := tr.newRetry().judge(final)
+		_, err := newRetry(tr).judge(final)
 		require.ErrorIs(t, err, final)
 	}
 }

@@ -34,18 +34,16 @@ type transfer struct {
 	step       int64 // how much one request asks for
 
 	// Guarded by the engine's mutex.
-	have     spans    // written
-	leases   []*lease // lent to streams
-	fresh    int64    // bytes written but not recorded
-	source   int      // index of the source in use
-	failures []error  // why earlier sources were left
-	progress int64    // pieces written, so far
-	single   bool     // the source ignores ranges: one stream for all
+	supply
+	have   spans    // written
+	leases []*lease // lent to streams
+	fresh  int64    // bytes written but not recorded
+	single bool     // the source ignores ranges: one stream for all
 }
 
 // openTransfer goes on where the journal ends, or begins anew.
 func (e *engine) openTransfer(w *want, source int, downloaded *atomic.Int64) (*transfer, error) {
-	t := &transfer{engine: e, want: w, sums: newSums(w.lanes), source: source, downloaded: downloaded}
+	t := &transfer{engine: e, want: w, sums: newSums(w.lanes), supply: supply{source: source}, downloaded: downloaded}
 	ok, err := t.resume()
 	if err == nil && !ok {
 		err = t.begin()
