@@ -20,7 +20,8 @@ import (
 
 const modelSize = 200_003
 
-// TestFaults: whatever goes wrong on the way, the bytes are right in the end.
+// TestFaults: whatever goes wrong on the way, the bytes are right in the end, in a cache or
+// read where they are.
 func TestFaults(t *testing.T) {
 	for name, c := range map[string]struct {
 		faults func(*site) []hubtest.Fault
@@ -54,10 +55,23 @@ func TestFaults(t *testing.T) {
 			s := newSite(t, map[string]hubtest.File{"m.bin": large(7, modelSize)}, c.opts...)
 			s.Inject(c.faults(s)...)
 			requireFetched(t, s, s.options(t))
-			for i, hits := range s.Hits() {
-				require.Positive(t, hits, "fault %d did not happen", i)
+			requireHit(t, s)
+			if name == "bytes changed once" {
+				return // a Proof finds out
 			}
+			again := newSite(t, map[string]hubtest.File{"m.bin": large(7, modelSize)}, c.opts...)
+			again.Inject(c.faults(again)...)
+			requireRead(t, again)
+			requireHit(t, again)
 		})
+	}
+}
+
+// requireHit fails if an injected fault did not happen.
+func requireHit(t *testing.T, s *site) {
+	t.Helper()
+	for i, hits := range s.Hits() {
+		require.Positive(t, hits, "fault %d did not happen", i)
 	}
 }
 

@@ -43,6 +43,14 @@
 //
 // Two processes that want one blob do not both fetch it: see package cache. The second
 // waits and takes what the first has made.
+//
+// # Without a disk
+//
+// A file can also be read where it is: a Remote holds a window of it in memory, which moves
+// with its readers, and a Proof takes the same sums as a download in one pass over it. The
+// same rules decide about failures. What Files keeps in a part the source keeps: the pinned
+// commit makes every offset readable again, so that nothing but the states of the sums has
+// to be journalled.
 package fetch
 
 import (

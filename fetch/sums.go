@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"hash"
 	"sync"
@@ -149,21 +150,31 @@ func (s *sums) restore(done int64, states map[string][]byte) (ok bool) {
 }
 
 // hex is the finished sum with the given key, "" if there is none of that name. All bytes
-// must have been taken.
+// of its lane must have been taken.
 func (s *sums) hex(key string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, l := range s.lanes {
-		if l.key != key {
-			continue
+	for _, l := range s.lanes {
+		if l.key == key {
+			return hex.EncodeToString(l.finished())
 		}
-		if l.suffix > 0 {
-			l.hash.Write(make([]byte, l.suffix))
-			s.lanes[i].suffix = 0
-		}
-		return hex.EncodeToString(l.hash.Sum(nil))
 	}
 	return ""
+}
+
+// finished is the sum with the zeros behind it. The lane itself stands as it did: its state
+// may be saved afterwards.
+func (l lane) finished() []byte {
+	h := l.hash
+	if l.suffix > 0 {
+		state, err := l.hash.(encoding.BinaryMarshaler).MarshalBinary()
+		h = l.make()
+		if err = errors.Join(err, h.(encoding.BinaryUnmarshaler).UnmarshalBinary(state)); err != nil {
+			panic("copying the state of a hash: " + err.Error()) // the standard library's own hashes
+		}
+		h.Write(make([]byte, l.suffix))
+	}
+	return h.Sum(nil)
 }
 
 // digests are those of the file's layers, in their order.
