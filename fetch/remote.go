@@ -42,10 +42,11 @@ type RemoteOptions struct {
 // furthest behind.
 //
 // Several readers share the window, so that each byte is requested once while they stay
-// together: those ahead wait for the others. One that stands still for Lag is left behind;
-// when it comes back, and when a reader goes back to an earlier offset, what has left the
-// window is requested again, and the others wait until it is with them. The pinned commit
-// is what makes that the same bytes; who needs certainty takes a sum.
+// together: those ahead wait for the others. One that stands still for Lag while others
+// move is left behind; when it comes back, and when a reader goes back to an earlier
+// offset, what has left the window is requested again, and the others wait until it is with
+// them. The pinned commit is what makes that the same bytes; who needs certainty takes a
+// sum.
 //
 // A source that ignores ranges is read by one connection, from its start.
 type Remote struct {
@@ -145,6 +146,7 @@ type RemoteReader struct {
 	// Guarded by the Remote's mutex. A reader counts from its first read on.
 	at, until int64
 	counts    bool
+	follows   bool
 	inside    bool // in ReadAt
 	moved     time.Time
 }
@@ -155,6 +157,22 @@ var _ io.ReaderAt = (*RemoteReader)(nil)
 // The caller closes it, so that others need not wait for it.
 func (r *Remote) Reader(until int64) *RemoteReader {
 	return &RemoteReader{of: r, until: min(until, r.file.Size)}
+}
+
+// Follower returns a reader like Reader's that is never left behind, and for whose sake alone
+// nobody is.
+func (r *Remote) Follower(until int64) *RemoteReader {
+	x := r.Reader(until)
+	x.follows = true
+	return x
+}
+
+// Hold makes the others wait for the reader at an offset, although it has not read yet.
+func (x *RemoteReader) Hold(off int64) {
+	x.of.mu.Lock()
+	defer x.of.mu.Unlock()
+	x.moved = time.Now()
+	x.stand(off)
 }
 
 // ReadAt implements io.ReaderAt: it waits for the bytes. Errors are those of a download, of
@@ -216,7 +234,7 @@ func (x *RemoteReader) take(p []byte) (int, error) {
 	}
 }
 
-// Close takes the reader out.
+// Close takes the reader out, so that nobody waits for it. A later read puts it in again.
 func (x *RemoteReader) Close() error {
 	r := x.of
 	r.mu.Lock()
@@ -230,8 +248,10 @@ func (x *RemoteReader) Close() error {
 // wanted is the window that the readers want, in pieces [from, to).
 func (r *Remote) wanted(now time.Time) (from, to int64) {
 	base, last := r.file.Size, int64(0)
+	moving := func(x *RemoteReader) bool { return x.inside || now.Sub(x.moved) < r.o.Lag }
+	leave := slices.ContainsFunc(r.readers, func(x *RemoteReader) bool { return !x.follows && x.at < x.until && moving(x) })
 	for _, x := range r.readers {
-		if x.at < x.until && (x.inside || now.Sub(x.moved) < r.o.Lag) {
+		if x.at < x.until && (x.follows || moving(x) || !leave) {
 			base, last = min(base, x.at), max(last, x.until)
 		}
 	}

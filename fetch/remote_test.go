@@ -63,6 +63,7 @@ func TestRemoteReadsOnce(t *testing.T) {
 	one := make([]byte, 1)
 	_, err := slow.ReadAt(one, 0)
 	require.NoError(t, err)
+	fast.Hold(0) // however late it begins
 	done := make(chan error)
 	go func() {
 		_, err := readRemote(fast, 0, modelSize)
@@ -103,6 +104,34 @@ func TestRemoteLeavesBehind(t *testing.T) {
 	require.EqualValues(t, r.Received(), seen.sum(Received))
 	require.EqualValues(t, r.Received()-modelSize, seen.sum(Discarded))
 	require.Greater(t, r.Received(), int64(modelSize*3/2))
+}
+
+// TestRemoteFollower: a follower waits for one that stands still, and for one that has not
+// begun.
+func TestRemoteFollower(t *testing.T) {
+	s := newSite(t, map[string]hubtest.File{"m.bin": large(7, modelSize)})
+	o := remote(s.client(t))
+	o.Lag = 1 // a nanosecond: everybody who is not reading stands still
+	r := openRemote(t, s.file(t, "m.bin"), o)
+	begun, held, follower := r.Reader(100_000), r.Reader(modelSize), r.Follower(modelSize)
+	held.Hold(100_000)
+	follower.Hold(0)
+	_, err := begun.ReadAt(make([]byte, 10), 0)
+	require.NoError(t, err)
+	done := make(chan error)
+	go func() {
+		_, err := readRemote(follower, 0, modelSize)
+		done <- err
+	}()
+	for at := int64(10); at < 100_000; at += 10_000 {
+		_, err := readRemote(begun, at, min(at+10_000, 100_000))
+		require.NoError(t, err)
+		time.Sleep(time.Millisecond) // gives the follower the chance to do wrong
+	}
+	_, err = readRemote(held, 100_000, modelSize)
+	require.NoError(t, err)
+	require.NoError(t, <-done)
+	require.EqualValues(t, modelSize, r.Received())
 }
 
 // TestRemoteSeeks: any offset can be read again, and what is asked for ends where the

@@ -36,10 +36,11 @@ func wanted(t *testing.T, img *image.Image, here bool) (out []push.Wanted) {
 func TestPlan(t *testing.T) {
 	f, other, n := newFront(t, push.Registry{}), newFront(t, push.Registry{}), newNoise(1<<20)
 	img := n.image(t)
-	p, err := push.Plan(t.Context(), append(wanted(t, img, true), push.Wanted{Title: "unknown", Size: 5}), target(t, f.host+"/a:1"), quick())
+	p, err := push.Plan(t.Context(), append(wanted(t, img, true), push.Wanted{Title: "unknown", Size: 5}, push.Wanted{Size: 7, Passing: true}), target(t, f.host+"/a:1"), quick())
 	require.NoError(t, err)
-	require.Equal(t, []push.State{push.ToSend, push.ToSend, push.ToFetch}, states(p))
+	require.Equal(t, []push.State{push.ToSend, push.ToSend, push.ToFetch, push.ToStream}, states(p))
 	require.EqualValues(t, 5, p.Bytes[push.ToFetch])
+	require.EqualValues(t, 7, p.Bytes[push.ToStream])
 	p, err = push.Plan(t.Context(), wanted(t, img, false), target(t, f.host+"/a:1"), quick())
 	require.NoError(t, err)
 	require.Equal(t, []push.State{push.ToFetch, push.ToFetch}, states(p))

@@ -72,16 +72,11 @@ func (b *body) failed() error {
 }
 
 // leave hashes and counts bytes that are about to leave, and holds back the last ones of a
-// blob that is not what its digest says.
+// blob that is not what its digest says. Where somebody else takes the digest, the closing
+// request is what is held back.
 func (u *upload) leave(p []byte, at int64) error {
-	if at != u.sums.at {
-		return fmt.Errorf("hashing at %d: the hash is at %d", at, u.sums.at)
-	}
-	if err := u.sums.write(p); err != nil {
-		return err
-	}
-	if len(u.sums.marks) > u.journalled {
-		if err := u.remember(); err != nil {
+	if u.late == nil {
+		if err := u.hash(p, at); err != nil {
 			return err
 		}
 	}
@@ -89,9 +84,23 @@ func (u *upload) leave(p []byte, at int64) error {
 	if u.opts.Progress != nil {
 		u.opts.Progress(int64(len(p)))
 	}
-	if got := u.sums; got.at == u.size && got.hex() != u.digest.Hex {
+	if got := u.sums; u.late == nil && got.at == u.size && got.hex() != u.digest.Hex {
 		return fault.Wrap(fault.Invalid, "the file changed: run verify -force=true, then fetch and build", fmt.Errorf(
 			"sending layer %s: the bytes have sha256 %s", u.digest, got.hex()))
+	}
+	return nil
+}
+
+// hash takes the sum of bytes that leave, and journals new marks.
+func (u *upload) hash(p []byte, at int64) error {
+	if at != u.sums.at {
+		return fmt.Errorf("hashing at %d: the hash is at %d", at, u.sums.at)
+	}
+	if err := u.sums.write(p); err != nil {
+		return err
+	}
+	if len(u.sums.marks) > u.journalled {
+		return u.remember()
 	}
 	return nil
 }

@@ -83,7 +83,7 @@ func (u *upload) recover(err error) error {
 // recoverSource starts anew where marks out of a journal may be what is wrong: a stale one
 // tells the same story as a changed file. Nothing else heals the bytes.
 func (u *upload) recoverSource(err error) error {
-	if fault.KindOf(err) != fault.Invalid || !u.inherited {
+	if fault.KindOf(err) != fault.Invalid || !u.inherited || u.late != nil {
 		return err
 	}
 	u.lose()
@@ -112,6 +112,9 @@ func (u *upload) refusedWith(at *phaseError, no *refusal) error {
 		return at
 	case status == http.StatusRequestEntityTooLarge:
 		return u.shrink(at)
+	case at.phase == committing && u.late != nil && u.inherited:
+		u.lose() // what another process has sent is not what the digest says
+		return nil
 	case at.phase == sending && (status == http.StatusNotFound || status == http.StatusGone || status == http.StatusRequestedRangeNotSatisfiable):
 		if u.refused++; u.refused < 2 {
 			u.askAgain()

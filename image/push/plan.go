@@ -19,6 +19,7 @@ const (
 	Mountable State = "mountable" // another repository of the registry has it
 	ToSend    State = "send"      // its bytes are here and have to go there
 	ToFetch   State = "fetch"     // its bytes have to come here first
+	ToStream  State = "stream"    // its bytes come from upstream and go there, and are not kept
 )
 
 // Wanted is a layer to ask for.
@@ -27,8 +28,8 @@ type Wanted struct {
 	Digest string
 	Title  string
 	Size   int64
-	// Here says that the bytes are on this machine.
-	Here bool
+	// Here says that the bytes are on this machine, Passing that they need not be.
+	Here, Passing bool
 }
 
 // PlannedLayer is a layer with what publishing means for it.
@@ -77,8 +78,11 @@ func Plan(ctx context.Context, wanted []Wanted, target Target, o Options) (Targe
 // plan asks for one layer.
 func (p *publication) plan(ctx context.Context, w Wanted) (PlannedLayer, error) {
 	out := PlannedLayer{Digest: w.Digest, Title: w.Title, Size: w.Size, State: ToFetch}
-	if w.Here {
+	switch {
+	case w.Here:
 		out.State = ToSend
+	case w.Passing:
+		out.State = ToStream
 	}
 	if w.Digest == "" {
 		return out, nil

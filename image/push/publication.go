@@ -66,12 +66,7 @@ func (p *publication) send(ctx context.Context, l layer) error {
 		p.skip(l, there)
 		return err
 	}
-	r := p.target.Registry()
-	var read atomic.Int64
-	u := &upload{
-		client: p.client, opts: p.opts, registry: r, digest: l.digest, size: l.size,
-		read: &read, sums: newSums(), strategy: r.Strategy, chunk: r.Chunk, least: r.Chunk, most: r.mostChunk(l.size),
-	}
+	u := p.upload(l)
 	if l.aside {
 		u.opts.Progress = nil
 	} else if mounted, err := p.mount(ctx, u); mounted || err != nil {
@@ -89,6 +84,15 @@ func (p *publication) send(ctx context.Context, l layer) error {
 		p.count(u)
 	}
 	return err
+}
+
+// upload prepares to send a layer.
+func (p *publication) upload(l layer) *upload {
+	r := p.target.Registry()
+	return &upload{
+		client: p.client, opts: p.opts, registry: r, digest: l.digest, size: l.size,
+		read: new(atomic.Int64), sums: newSums(), strategy: r.Strategy, chunk: r.Chunk, least: r.Chunk, most: r.mostChunk(l.size),
+	}
 }
 
 // skip tells of a layer that need not be sent.

@@ -4,6 +4,7 @@
 //	Plan        what would be sent     Probe        whether a target would take it
 //	Retag       no bytes: another tag for what is there
 //	Attach      documents that refer to an image: SBOM, provenance, verification
+//	NewSender   single layers, before there is an image
 //
 // A registry is asked for every blob first. What it has is left alone, what another of its
 // repositories has is mounted from there, and only the rest is opened and sent: an image
@@ -38,6 +39,11 @@
 // which lets the chunk end; nothing where a proxy before it collects requests, as nginx
 // does by default; and elsewhere the layers in flight, of which partSize in the manifest
 // makes smaller ones.
+//
+// A Sender sends layers to a caller's own order, also one whose digest nobody knows before
+// its bytes have passed: the digest stands in the closing request alone. The caller takes
+// that sum, once for all targets, and the closing request waits for it and for the caller's
+// judgement of the bytes.
 //
 // go-containerregistry does the rest: credentials, tokens and manifests.
 package push

@@ -29,11 +29,16 @@ type upload struct {
 	client   *client
 	opts     Options
 	registry Registry
-	digest   v1.Hash
-	size     int64
-	source   io.ReaderAt
-	read     *atomic.Int64
-	sums     *sums
+	// digest is the zero value as long as late has not told it.
+	digest v1.Hash
+	// late, where it is not nil, waits for the digest, which somebody else takes; name is
+	// what the journal then knows the upload by.
+	late   func(context.Context) (string, error)
+	name   string
+	size   int64
+	source io.ReaderAt
+	read   *atomic.Int64
+	sums   *sums
 
 	strategy Strategy
 	// chunk is the size of the next chunk, at least what it began with, and most what it may
@@ -57,7 +62,11 @@ type upload struct {
 
 // key is what the journal knows the upload by.
 func (u *upload) key() sessionKey {
-	return sessionKey{Registry: u.client.repo.RegistryStr(), Repository: u.client.repo.RepositoryStr(), Digest: u.digest.String()}
+	name := u.name
+	if u.late == nil {
+		name = u.digest.String()
+	}
+	return sessionKey{Registry: u.client.repo.RegistryStr(), Repository: u.client.repo.RepositoryStr(), Digest: name}
 }
 
 // run sends the blob: what another process began goes on, and so does what breaks, as long
@@ -99,6 +108,11 @@ func (u *upload) inherit() {
 
 // attempt goes on from wherever the upload stands.
 func (u *upload) attempt(ctx context.Context) error {
+	if u.strategy == Monolithic { // the one request that sends the bytes names their digest
+		if err := u.resolve(ctx); err != nil {
+			return err
+		}
+	}
 	if u.unsure {
 		if err := u.ask(ctx); expired(err) {
 			u.lose()
@@ -234,6 +248,9 @@ func (u *upload) send(ctx context.Context) error {
 
 // commit closes the upload; a monolithic one is sent with it.
 func (u *upload) commit(ctx context.Context) error {
+	if err := u.resolve(ctx); err != nil {
+		return err
+	}
 	address, err := withQuery(u.location, "digest", u.digest.String())
 	if err != nil {
 		return &phaseError{committing, err}
@@ -262,8 +279,10 @@ func (u *upload) put(ctx context.Context, method, address string, end int64, hea
 	if err := ctx.Err(); err != nil {
 		return answer{}, err
 	}
-	if err := u.sums.seek(u.source, u.offset); err != nil {
-		return answer{}, &sourceError{err}
+	if u.late == nil {
+		if err := u.sums.seek(u.source, u.offset); err != nil {
+			return answer{}, &sourceError{err}
+		}
 	}
 	slow, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
