@@ -89,8 +89,8 @@ func SBOM(ctx context.Context, from, model, variant, document *string) error {
 	})
 }
 
-// Publish sends the image, or the layout -from=DIR, to -target=REF[,REF]: what is missing, once; -tag=NEW moves a tag.
-func Publish(ctx context.Context, target, model, variant, from, tag, weights, mountFrom, digestFile *string, referrers, dryRun, json *bool) error {
+// Publish sends the image, or the layout -from=DIR, to -target=REF[,REF]: what is missing, once; -tag=NEW moves a tag; -stream=true keeps no model file.
+func Publish(ctx context.Context, target, model, variant, from, tag, weights, mountFrom, digestFile *string, stream, referrers, dryRun, json *bool) error {
 	run := on
 	if model == nil && (from != nil || tag != nil) {
 		run = inCache // neither needs a model
@@ -98,7 +98,7 @@ func Publish(ctx context.Context, target, model, variant, from, tag, weights, mo
 	return run(flags{model: model, variant: variant, json: json}, func(j *flow.Job) (flow.Result, error) {
 		return flow.PublishTo(ctx, j, flow.PublishOptions{
 			Targets: split(target), MountFrom: split(mountFrom), From: text(from), Tag: text(tag),
-			DigestFile: text(digestFile), DryRun: is(dryRun), Weights: text(weights), NoReferrers: referrers != nil && !*referrers,
+			DigestFile: text(digestFile), DryRun: is(dryRun), Stream: is(stream), Weights: text(weights), NoReferrers: referrers != nil && !*referrers,
 		})
 	})
 }

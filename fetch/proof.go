@@ -185,6 +185,19 @@ func (p *Proof) Layer(ctx context.Context, i int) (string, error) {
 	return p.known[i], nil
 }
 
+// Known is Layer without waiting; ok is false where it would wait, or fail.
+func (p *Proof) Known(i int) (digest string, ok bool) {
+	if i == len(p.layers)-1 {
+		ok = closed(p.sound) && p.err == nil
+	} else {
+		ok = closed(p.layers[i])
+	}
+	if !ok {
+		return "", false
+	}
+	return p.known[i], true
+}
+
 func closed(c chan struct{}) bool {
 	select {
 	case <-c:

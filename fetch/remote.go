@@ -147,6 +147,7 @@ type RemoteReader struct {
 	at, until int64
 	counts    bool
 	follows   bool
+	begun     bool
 	inside    bool // in ReadAt
 	moved     time.Time
 }
@@ -168,6 +169,7 @@ func (r *Remote) Follower(until int64) *RemoteReader {
 }
 
 // Hold makes the others wait for the reader at an offset, although it has not read yet.
+// Nothing is requested on its account before it does.
 func (x *RemoteReader) Hold(off int64) {
 	x.of.mu.Lock()
 	defer x.of.mu.Unlock()
@@ -182,6 +184,10 @@ func (x *RemoteReader) ReadAt(p []byte, off int64) (n int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	x.inside = true
+	if !x.begun {
+		x.begun = true
+		r.room.Broadcast()
+	}
 	defer func() { x.inside, x.moved = false, time.Now() }()
 	x.stand(off)
 	for n < len(p) && x.at < x.until {
@@ -206,7 +212,7 @@ func (x *RemoteReader) stand(at int64) {
 		x.counts = true
 		r.readers = append(r.readers, x)
 		r.room.Broadcast()
-	} else if before/r.o.Piece != at/r.o.Piece {
+	} else if before/r.o.Piece != at/r.o.Piece || at >= x.until {
 		r.room.Broadcast()
 	}
 }
@@ -245,18 +251,23 @@ func (x *RemoteReader) Close() error {
 	return nil
 }
 
-// wanted is the window that the readers want, in pieces [from, to).
+// wanted is what the readers want of the window, in pieces [from, to). The window begins
+// at whoever is furthest behind; what is asked for, at the first who has read: one that is
+// only held may want to begin elsewhere.
 func (r *Remote) wanted(now time.Time) (from, to int64) {
-	base, last := r.file.Size, int64(0)
+	base, first, last := r.file.Size, r.file.Size, int64(0)
 	moving := func(x *RemoteReader) bool { return x.inside || now.Sub(x.moved) < r.o.Lag }
 	leave := slices.ContainsFunc(r.readers, func(x *RemoteReader) bool { return !x.follows && x.at < x.until && moving(x) })
 	for _, x := range r.readers {
-		if x.at < x.until && (x.follows || moving(x) || !leave) {
-			base, last = min(base, x.at), max(last, x.until)
+		if x.at >= x.until || leave && !x.follows && !moving(x) {
+			continue
+		}
+		base = min(base, x.at)
+		if x.begun {
+			first, last = min(first, x.at), max(last, x.until)
 		}
 	}
-	from = base / r.o.Piece
-	return from, min(from+int64(r.capacity()), (last+r.o.Piece-1)/r.o.Piece)
+	return first / r.o.Piece, min(base/r.o.Piece+int64(r.capacity()), (last+r.o.Piece-1)/r.o.Piece)
 }
 
 // claim makes the next piece that is wanted and not there, and waits for one. It is nil

@@ -104,6 +104,16 @@ func (l *Layer) View() (*View, error) {
 	return &View{prefix: l.prefix, part: l.part, file: f, size: l.desc.Size}, nil
 }
 
+// NewView is the bytes of the layer that a part of an open file becomes, whose digest need
+// not be known. Closing it closes the file.
+func NewView(part pack.Part, file File) (*View, error) {
+	prefix, err := pack.Prefix(part)
+	if err != nil {
+		return nil, err
+	}
+	return &View{prefix: prefix, part: part, file: file, size: part.LayerSize()}, nil
+}
+
 // View is the bytes of a layer: header, share of the file, zeros. Reads at different
 // offsets may run at the same time.
 type View struct {

@@ -108,7 +108,7 @@ func (j *Job) complete(l *manifests.Lock, s manifests.Selection, results map[str
 		if !learned[source.Name] {
 			continue
 		}
-		if err := j.completeFromHeaders(l, s, source); err != nil {
+		if err := j.completeFromHeaders(l, s, source, nil); err != nil {
 			return err
 		}
 	}
@@ -120,8 +120,8 @@ func (j *Job) complete(l *manifests.Lock, s manifests.Selection, results map[str
 
 // completeFromHeaders records which bytes of a source's kept files inference never reads,
 // and the sums of their tensors.
-func (j *Job) completeFromHeaders(l *manifests.Lock, s manifests.Selection, source manifests.Source) error {
-	set, closer, err := j.openSet(l, s, source)
+func (j *Job) completeFromHeaders(l *manifests.Lock, s manifests.Selection, source manifests.Source, heads heads) error {
+	set, closer, err := j.openSet(l, s, source, heads)
 	if err != nil {
 		return err
 	}

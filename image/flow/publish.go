@@ -35,6 +35,11 @@ type PublishOptions struct {
 	Weights string
 	// NoReferrers leaves out the documents about the image.
 	NoReferrers bool
+	// Stream builds and publishes in one, from the lock alone: files of more than
+	// StreamAbove bytes (0: StreamAbove) that are not in the cache go from the Hub to the
+	// targets and are not kept.
+	Stream      bool
+	StreamAbove int64
 }
 
 // PublishResult lists what was published where.
@@ -93,6 +98,9 @@ func Publish(ctx context.Context, j *Job, targets []string, digestFile string) (
 // target does not stop the others: the result says what became of each, and comes with an
 // error.
 func PublishTo(ctx context.Context, j *Job, o PublishOptions) (*PublishResult, error) {
+	if o.Stream {
+		return j.publishStream(ctx, o)
+	}
 	if o.Tag != "" {
 		return j.retag(ctx, o)
 	}

@@ -9,8 +9,9 @@ import (
 )
 
 // openSet opens the kept files of a source as one file system. What other tools put into
-// the cache beside them is not seen.
-func (j *Job) openSet(l *manifests.Lock, s manifests.Selection, source manifests.Source) (modelset.Map, func(), error) {
+// the cache beside them is not seen. Files of which only the beginning is here, in heads,
+// need not be in the cache.
+func (j *Job) openSet(l *manifests.Lock, s manifests.Selection, source manifests.Source, heads heads) (modelset.Map, func(), error) {
 	listing := l.Listings()[source.Name]
 	set := modelset.Map{}
 	var files []*os.File
@@ -21,6 +22,10 @@ func (j *Job) openSet(l *manifests.Lock, s manifests.Selection, source manifests
 	}
 	for _, d := range s.Kept() {
 		if d.Source != source.Name {
+			continue
+		}
+		if head, ok := heads[d.SHA256]; ok {
+			set[d.Path] = head.section(d.Size)
 			continue
 		}
 		path, err := j.blob(listing.Repo, d.File)

@@ -144,8 +144,12 @@ func targetPlans(plans []push.TargetPlan) string {
 			}
 			fmt.Fprintf(&out, "  %-9s %8s  %s%s\n", l.State, size(l.Size), l.Title, from)
 		}
-		fmt.Fprintf(&out, "%s present, %s mountable, %s to send, %s to fetch first\n",
+		fmt.Fprintf(&out, "%s present, %s mountable, %s to send, %s to fetch first",
 			size(p.Bytes[push.Present]), size(p.Bytes[push.Mountable]), size(p.Bytes[push.ToSend]), size(p.Bytes[push.ToFetch]))
+		if n := p.Bytes[push.ToStream]; n > 0 {
+			fmt.Fprintf(&out, ", %s to stream", size(n))
+		}
+		out.WriteString("\n")
 	}
 	return out.String()
 }
@@ -170,7 +174,7 @@ func (r *PublishResult) Text() string {
 		rows = append(rows, f.Reference+"\tFAILED: "+f.Error)
 	}
 	out := strings.TrimPrefix(targetPlans(r.Plans), "\n") + table(rows...)
-	if len(r.Targets) > 0 || len(r.Plans) > 0 {
+	if r.Digest != "" && (len(r.Targets) > 0 || len(r.Plans) > 0) {
 		out += "digest " + r.Digest + "\n" + r.weightsText() // where all failed, nothing bears it
 	}
 	return out

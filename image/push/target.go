@@ -49,6 +49,12 @@ func (t Target) Beside(tag string) (Target, error) {
 	return ParseTarget(t.ref.Context().Name() + ":" + tag)
 }
 
+// Host is the registry's host, with its port.
+func (t Target) Host() string { return t.ref.RegistryStr() }
+
+// Repository is the target without its tag, REGISTRY/REPOSITORY.
+func (t Target) Repository() string { return t.ref.Context().Name() }
+
 // mountable keeps those of some repositories that blobs can be mounted from: others of the
 // target's registry. Errors are of kind fault.Usage.
 func (t Target) mountable(repositories []string) ([]name.Repository, error) {

@@ -124,7 +124,7 @@ func (v *verifier) read(ctx context.Context, r *FileReport, c *Content, file man
 		to = j
 	}
 	want := verify.Want{Size: file.Size, SHA256: file.SHA256}
-	if r.Remembered = c.Watch.Known(want); r.Remembered {
+	if r.Remembered = c.Proven || c.Watch.Known(want); r.Remembered {
 		r.SHA256 = file.SHA256
 		return nil, v.readKnown(ctx, c, file, k, j)
 	}

@@ -65,6 +65,9 @@ type Content struct {
 	Parts int
 	// Watch knows whether the bytes were read before; its zero value knows nothing.
 	Watch verify.Watch
+	// Proven says that whoever opened the content answers for its sum, and that it may end
+	// behind the header of a container: no more is read of it.
+	Proven bool
 	// Around, if not nil, is asked once after the last byte for what was seen of the pieces
 	// beside the file's own bytes, such as the digest of a layer.
 	Around func() verify.Findings
