@@ -58,10 +58,13 @@ func OpenProof(f File, head []byte, path string) (*Proof, error) {
 	for range f.Layers {
 		p.layers, p.known = append(p.layers, make(chan struct{})), append(p.known, "")
 	}
-	if path == "" {
-		return p, nil
+	if path != "" {
+		if err := p.resume(); err != nil {
+			return nil, err
+		}
 	}
-	return p, p.resume()
+	p.announce()
+	return p, nil
 }
 
 // resume opens the journal and takes up its last record.
@@ -108,7 +111,6 @@ func (p *Proof) Read(ctx context.Context, r io.ReaderAt) error {
 func (p *Proof) read(ctx context.Context, r io.ReaderAt) error {
 	buf := make([]byte, hashPiece)
 	recorded := p.Offset()
-	p.announce()
 	for at := p.Offset(); at < p.file.Size; at = p.Offset() {
 		n, err := r.ReadAt(buf[:min(hashPiece, p.file.Size-at)], at)
 		if n > 0 {

@@ -250,6 +250,11 @@ func TestProof(t *testing.T) {
 		p, err := OpenProof(f, data[:777], path)
 		require.NoError(t, err)
 		require.Equal(t, read.at, p.Offset())
+		for i, l := range f.Layers[:3] {
+			digest, ok := p.Known(i)
+			require.Equal(t, l.Offset+l.Length <= read.at, ok)
+			require.True(t, !ok || digest == layerDigest(t, l, data), "what has passed is known in the next process")
+		}
 		read.until = cut
 		if err = p.Read(t.Context(), read); err == nil {
 			digests = p.Digests()

@@ -47,7 +47,7 @@ const (
 	// streamedAtOnce is how many files are in flight: while one waits for its registry to
 	// store a layer, the other moves. streamWindow is what they hold in memory together.
 	streamedAtOnce = 2
-	streamWindow   = 40 << 20
+	streamWindow   = 32 << 20
 	// streamGarbage is how much garbage may come on top of what is held, in percent: by Go's
 	// default it would be as much again as the window.
 	streamGarbage = 25
@@ -350,14 +350,15 @@ func (s *streaming) prepare(ctx context.Context) error {
 
 // streamAll streams the large files, the largest first.
 func (s *streaming) streamAll(ctx context.Context) error {
+	if !s.lacking(push.ToStream) {
+		return nil
+	}
 	var total int64
 	for _, f := range s.large {
 		total += f.Size
 	}
-	if total == 0 {
-		return nil
-	}
 	s.announce()
+	defer debug.FreeOSMemory() // the window's, before the image is put together
 	for _, t := range s.alive() {
 		var err error
 		if t.sender, err = push.NewSender(ctx, t.target, s.pushOptions(t)); err != nil {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -23,9 +24,13 @@ import (
 	"github.com/plimsoll-oci/plimsoll/fetch/hubtest"
 	"github.com/plimsoll-oci/plimsoll/image/flow"
 	"github.com/plimsoll-oci/plimsoll/image/push"
+	"github.com/plimsoll-oci/plimsoll/image/push/registrytest"
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 )
+
+// streamResident bounds the resident memory of a streamed publication, in bytes.
+const streamResident = 100_000_000
 
 // above is the size from which on these tests stream: of the tiny model, every container.
 const above = 50_000
@@ -318,6 +323,54 @@ func TestStreamMonolithic(t *testing.T) {
 	require.Equal(t, w.digestOfBuild(), r.Digest)
 }
 
+// TestStreamRegistryCut: a registry that breaks a layer off gets the rest of it. What the
+// window does not hold any more is asked of the Hub again: all, where the registry has
+// forgotten the upload, and little where it has not.
+func TestStreamRegistryCut(t *testing.T) {
+	const size, after = 60_000_000, 25_000_000
+	for name, c := range map[string]struct {
+		forget bool
+		again  int64
+	}{"kept": {false, 17 << 20}, "forgotten": {true, size}} {
+		t.Run(name, func(t *testing.T) {
+			var d *registrytest.Discard
+			var once sync.Once
+			d = registrytest.StartDiscard(t, func(next http.Handler) http.Handler {
+				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					cut := false
+					if r.Method == http.MethodPatch && r.ContentLength > after {
+						once.Do(func() { cut, r.Body = true, io.NopCloser(io.LimitReader(r.Body, after)) })
+					}
+					if !cut {
+						next.ServeHTTP(w, r)
+						return
+					}
+					next.ServeHTTP(httptest.NewRecorder(), r)
+					if c.forget {
+						d.Forget()
+					}
+					panic(http.ErrAbortHandler)
+				})
+			})
+			w := plainMachineOf(t, size)
+			data, err := os.ReadFile(w.opts.Model)
+			require.NoError(t, err)
+			require.NoError(t, os.WriteFile(w.opts.Model, []byte(strings.Replace(string(data), "partSize: 3 MB\n", "", 1)), 0o644))
+			delete(w.env, "CI")
+			_, err = flow.Lock(t.Context(), w.job(), false)
+			require.NoError(t, err)
+			w.env["CI"] = "true"
+			w.hub.Reset()
+			r, err := w.stream(d.Host + "/mine:1")
+			require.NoError(t, err, "%s", w.stderr.String())
+			require.Equal(t, r.Digest, tagged(t, d.Host+"/mine:1"))
+			require.Equal(t, 1-map[bool]int{true: 1}[c.forget], r.Targets[0].Resumed)
+			require.LessOrEqual(t, w.hub.Sent("model.bin"), size+c.again)
+			require.Equal(t, w.digestOfBuild(), r.Digest)
+		})
+	}
+}
+
 // TestStreamInterrupted: interrupted anywhere, the next run brings the rest. What is done
 // is neither read nor sent again.
 func TestStreamInterrupted(t *testing.T) {
@@ -367,4 +420,18 @@ func TestStreamUsage(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(w.dir, "mine.lock")))
 	_, err = w.stream(w.registry + "/mine:1")
 	require.Equal(t, fault.Lock, fault.KindOf(err))
+}
+
+// onDisk adds up the files below a folder.
+func onDisk(t *testing.T, dir string) (n int64) {
+	t.Helper()
+	require.NoError(t, filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		n += info.Size()
+		return err
+	}))
+	return n
 }

@@ -1,0 +1,71 @@
+package flow_test
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/plimsoll-oci/plimsoll/fetch/hubtest"
+	"github.com/plimsoll-oci/plimsoll/image/flow/magetest"
+	"github.com/plimsoll-oci/plimsoll/image/push/registrytest"
+	"github.com/plimsoll-oci/plimsoll/verify/interoptest"
+)
+
+// TestInteropStream: 2 GB go from the Hub to a registry of others and are not kept: less than
+// 100 MB of memory and some kilobytes of disk are used. Interrupted at 60 %, the next run
+// brings the rest.
+func TestInteropStream(t *testing.T) {
+	interoptest.Require(t, "docker-registry")
+	const size = 2_000_000_000
+	hub := hubtest.New()
+	_, err := hub.Add(hubtest.Repo{Name: "owner/big", Files: map[string]hubtest.File{
+		"weights.bin": {Content: hubtest.Noise(1, size), LFS: true}, "config.json": {Content: hubtest.Bytes([]byte("{}"))},
+	}})
+	require.NoError(t, err)
+	url, err := hub.Start()
+	require.NoError(t, err)
+	t.Cleanup(func() { hub.Close() })
+	dir := t.TempDir()
+	manifest, magefile := filepath.Join(dir, "big.yaml"), magetest.Compile(t, root)
+	require.NoError(t, os.WriteFile(manifest, []byte(bigModel), 0o644))
+	target := registrytest.Start(t, registrytest.Options{}).Host + "/big:1"
+	start := func(ci string, args ...string) *exec.Cmd {
+		c := exec.Command(magefile, append(args, "-model="+manifest)...)
+		c.Dir, c.SysProcAttr = root, &syscall.SysProcAttr{Setpgid: true}
+		c.Env = append(os.Environ(), "HF_ENDPOINT="+url, "HF_HOME="+filepath.Join(dir, "hf"), "PLIMSOLL_OUT="+filepath.Join(dir, "out"), "TMPDIR="+dir, "CI="+ci)
+		out := &bytes.Buffer{}
+		c.Stdout, c.Stderr = out, out
+		require.NoError(t, c.Start())
+		t.Cleanup(func() { _ = c.Process.Kill() })
+		return c
+	}
+	require.NoError(t, start("", "lock").Wait())
+	hub.Reset()
+
+	c := start("true", "publish", "-stream=true", "-target="+target)
+	for hub.Sent("weights.bin") < size*6/10 && c.ProcessState == nil {
+		time.Sleep(5 * time.Millisecond) // the Hub is what is watched
+	}
+	require.NoError(t, syscall.Kill(-c.Process.Pid, syscall.SIGINT))
+	require.Error(t, c.Wait())
+	first := hub.Sent("weights.bin")
+	require.Less(t, first, int64(size*9/10), "it was interrupted")
+	require.Empty(t, tagged(t, target))
+
+	hub.Reset()
+	c = start("true", "publish", "-stream=true", "-target="+target)
+	require.NoError(t, c.Wait(), "%s", c.Stdout)
+	t.Logf("%d bytes of the Hub, then %d of %d\n%s", first, hub.Sent("weights.bin"), int64(size), tail(c.Stdout.(*bytes.Buffer).String(), 5))
+	require.NotEmpty(t, tagged(t, target))
+	require.LessOrEqual(t, first+hub.Sent("weights.bin"), int64(size+size/50+64<<20), "the rest, 2 % and one chunk of each layer in flight")
+	resident := c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss * 1024
+	t.Logf("at most %d bytes resident", resident)
+	require.Less(t, resident, int64(streamResident))
+	require.Less(t, onDisk(t, dir), int64(15_000_000), "manifest, lock, journals, small files, and the compiled magefile's folder")
+}
