@@ -207,6 +207,15 @@ func Interop() error {
 	return sh.RunWithV(map[string]string{"PLIMSOLL_INTEROP": "1"}, "go", "test", "-count=1", "-timeout=30m", "-run=^TestInterop", "./...")
 }
 
+// Scale streams the real manifest's model through a disk of 14 GB, as root: generated at 1.7 GB, or with -full=true at 42.2 GB.
+func Scale(full *bool) error {
+	size := "reduced"
+	if is(full) {
+		size = "full"
+	}
+	return sh.RunWithV(map[string]string{"PLIMSOLL_SCALE": size}, "go", "test", "-count=1", "-timeout=2h", "-v", "-run=^TestScale$", "./image/flow")
+}
+
 // CI runs lint, test and interop, as every change must pass.
 func CI() { mg.SerialDeps(Lint, Test, Interop) }
 

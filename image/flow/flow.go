@@ -5,6 +5,9 @@
 //
 //	manifest -> Plan -> Lock -> Fetch -> Verify -> Build -> Publish -> Report
 //
+// Publish with PublishOptions.Stream goes from the lock to the registry in one step, for
+// machines that cannot hold the model: see stream.go.
+//
 // This is the one floor that sees both the download and the image: it joins them and adds
 // no mechanism of its own. Each verb can be run alone, again, and in another process: what
 // it needs from an earlier one lies in the lock, in the cache or in the thin layout, never

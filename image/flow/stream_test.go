@@ -223,22 +223,62 @@ func TestStreamNeverTagsWrongBytes(t *testing.T) {
 	for name, at := range map[string]int64{"first layer": 100, "last layer": plainSize - 100} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := plainMachine(t)
+			w, d := plainMachine(t), registrytest.StartDiscard(t, nil)
 			w.hub.Inject(hubtest.Fault{Kind: hubtest.CDN, Effect: hubtest.Garble(at)})
-			r, err := w.stream(w.registry + "/mine:1")
+			r, err := w.stream(d.Host + "/mine:1")
 			require.Equal(t, fault.Invalid, fault.KindOf(err))
 			require.ErrorContains(t, err, "lock says")
 			require.NotEmpty(t, fault.HintOf(err))
 			require.Empty(t, r.Targets)
-			require.Empty(t, tagged(t, w.registry+"/mine:1"))
+			require.Empty(t, tagged(t, d.Host+"/mine:1"))
 			require.NoFileExists(t, filepath.Join(w.dir, "out", "mine", "index.json"))
+			require.Less(t, d.Stored(), int64(3<<21+10_000), "the last of four layers, cut at 2 MiB, was never closed")
+			require.EqualValues(t, 2*plainSize, w.hub.Sent("model.bin"), "it was asked for once more")
 
 			w.hub.Calm()
-			r, err = w.stream(w.registry + "/mine:1")
+			r, err = w.stream(d.Host + "/mine:1")
 			require.NoError(t, err)
 			require.Equal(t, w.digestOfBuild(), r.Digest)
 		})
 	}
+}
+
+// TestStreamKnownDigests: where the lock knows the layers, a registry that lacks them gets
+// them from the Hub, and their own sums keep wrong bytes from it.
+func TestStreamKnownDigests(t *testing.T) {
+	w, d := plainMachine(t), registrytest.StartDiscard(t, nil)
+	first, err := w.stream(w.registry + "/mine:1")
+	require.NoError(t, err)
+	w.hub.Reset()
+	w.hub.Inject(hubtest.Fault{Kind: hubtest.CDN, Effect: hubtest.Garble(3_000_000)})
+	_, err = w.stream(d.Host + "/mine:1")
+	require.Equal(t, fault.Invalid, fault.KindOf(err))
+	require.Contains(t, fault.HintOf(err), "lock again")
+	require.Empty(t, tagged(t, d.Host+"/mine:1"))
+
+	w.hub.Calm()
+	w.hub.Reset()
+	r, err := w.stream(d.Host+"/mine:1", w.registry+"/mine:2")
+	require.NoError(t, err)
+	require.Equal(t, first.Digest, r.Digest)
+	require.Equal(t, r.Digest, tagged(t, d.Host+"/mine:1"))
+	require.LessOrEqual(t, w.hub.Sent(""), int64(plainSize), "what the first try brought is not read again")
+	require.Zero(t, r.Targets[1].SentBytes)
+}
+
+// TestStreamHubDies: that the Hub fails for good is said with its words, and costs nothing
+// of what was done.
+func TestStreamHubDies(t *testing.T) {
+	w := plainMachine(t)
+	w.hub.Inject(hubtest.Fault{Kind: hubtest.CDN, File: "model.bin", Skip: 2, Effect: hubtest.Status(404)})
+	_, err := w.stream(w.registry + "/mine:1")
+	require.Equal(t, fault.Upstream, fault.KindOf(err), "%v", err)
+	require.ErrorContains(t, err, "404")
+	require.Empty(t, tagged(t, w.registry+"/mine:1"))
+	w.hub.Calm()
+	r, err := w.stream(w.registry + "/mine:1")
+	require.NoError(t, err)
+	require.Equal(t, w.digestOfBuild(), r.Digest)
 }
 
 // TestStreamJudgesFirst: what is wrong with a checkpoint or the set is found before a large
