@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"testing/iotest"
 
@@ -200,6 +201,29 @@ func TestViewReadsAtAnyOffset(t *testing.T) {
 	v, err := l.View()
 	require.NoError(t, err)
 	require.NoError(t, iotest.TestReader(io.NewSectionReader(v, 0, v.Size()), layerBytes(t, part, data)))
+}
+
+// TestNewView: a view needs no digest, and shows the same bytes.
+func TestNewView(t *testing.T) {
+	part := pack.Part{Name: "app/w.part-01-of-02", Index: 1, Count: 2, Offset: 3, Length: 600}
+	file := bytesFile{bytes.NewReader(bytes.Repeat([]byte("0123456789"), 70))}
+	l, err := image.NewLayer(part, "sha256:"+strings.Repeat("0", 64), nil, func() (image.File, error) { return file, nil })
+	require.NoError(t, err)
+	want, err := l.View()
+	require.NoError(t, err)
+	got, err := image.NewView(part, file)
+	require.NoError(t, err)
+	require.Equal(t, readView(t, want), readView(t, got))
+	require.NoError(t, got.Close())
+	_, err = image.NewView(pack.Part{Name: "../w"}, file)
+	require.Error(t, err)
+}
+
+func readView(t *testing.T, v *image.View) []byte {
+	t.Helper()
+	data, err := io.ReadAll(io.NewSectionReader(v, 0, v.Size()))
+	require.NoError(t, err)
+	return data
 }
 
 func TestViewOfShortFile(t *testing.T) {

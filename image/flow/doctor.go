@@ -101,7 +101,7 @@ func (j *Job) doctorHere(ctx context.Context) []push.Check {
 	if need.Free < 0 {
 		detail = fmt.Sprintf("%s to download; the system does not say what is free", size(need.Download))
 	}
-	return append(out, push.Check{Name: "disk", Detail: detail, Err: err})
+	return append(out, push.Check{Name: "disk", Detail: detail, Err: smallDisk(err)})
 }
 
 // Text has a line for each question.

@@ -8,6 +8,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/fetch/hub"
 	"github.com/plimsoll-oci/plimsoll/fetch/progress"
 	"github.com/plimsoll-oci/plimsoll/manifests"
+	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 )
 
 // download fetches files, which must all carry a sum, from the endpoints of their sources.
@@ -64,7 +65,16 @@ func (j *Job) need(ctx context.Context, files map[string][]fetch.File) (fetch.Ne
 	for _, s := range j.Manifest.Sources {
 		all = append(all, files[s.Name]...)
 	}
-	return fetch.Plan(ctx, all, fetch.Options{Cache: j.cache, Memo: memo})
+	need, err := fetch.Plan(ctx, all, fetch.Options{Cache: j.cache, Memo: memo})
+	return need, smallDisk(err)
+}
+
+// smallDisk adds to the ways out of a full disk the one that needs none.
+func smallDisk(err error) error {
+	if fault.KindOf(err) != fault.Resource || fault.HintOf(err) == "" {
+		return err
+	}
+	return fault.Wrap(fault.Resource, fault.HintOf(err)+", or let publish -stream=true send the model without keeping it", err)
 }
 
 // fetchOptions are the options for sources with the same endpoints as s. No branch is
