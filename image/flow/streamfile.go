@@ -128,31 +128,46 @@ func (p *pass) run(ctx context.Context, o fetch.RemoteOptions) error {
 	}
 	p.remote = fetch.OpenRemote(ctx, p.file.want, o)
 	defer p.remote.Close()
+	// After an interrupt the proof keeps up with the chunks that are brought to their end.
+	proofCtx, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	var proving sync.WaitGroup
 	readers := p.readers()
-	if p.proof != nil {
-		defer p.proof.Close()
-		p.bar.Grow(-p.proof.Offset())
-		follower := p.remote.Follower(p.file.Size)
-		follower.Hold(p.proof.Offset())
-		proving.Go(func() {
-			defer follower.Close()
-			if err := p.proof.Read(ctx, follower); err != nil && ctx.Err() == nil {
-				p.fail(err)
-				if fault.KindOf(err) != fault.Invalid { // those who wait for the end are told by the proof
-					cancel(err)
-				}
-			}
-		})
-	}
+	proved := p.prove(proofCtx, cancel)
 	p.sendAll(ctx, readers, cancel)
 	if p.served() == 0 {
 		cancel(errNobody)
 	}
-	proving.Wait()
+	if ctx.Err() != nil {
+		stop(context.Cause(ctx))
+	}
+	<-proved
 	return p.finish(ctx)
+}
+
+// prove takes the sums, where they are needed; the channel is closed when that is over.
+func (p *pass) prove(ctx context.Context, cancel context.CancelCauseFunc) <-chan struct{} {
+	done := make(chan struct{})
+	if p.proof == nil {
+		close(done)
+		return done
+	}
+	p.bar.Grow(-p.proof.Offset())
+	follower := p.remote.Follower(p.file.Size)
+	follower.Hold(p.proof.Offset())
+	go func() {
+		defer close(done)
+		defer p.proof.Close()
+		defer follower.Close()
+		if err := p.proof.Read(ctx, follower); err != nil && ctx.Err() == nil {
+			p.fail(err)
+			if fault.KindOf(err) != fault.Invalid { // those who wait for the end are told by the proof
+				cancel(err)
+			}
+		}
+	}()
+	return done
 }
 
 // errNobody ends a pass that is of no use to anybody.
