@@ -120,7 +120,7 @@ var call = regexp.MustCompile("go tool mage ((?:[^\n`|&;>)\\\\]|\\\\\n)*)")
 var word = regexp.MustCompile(`(?:"[^"]*"|'[^']*'|[^\s"'])+`)
 
 // pending are flags that workflows use and that a change under way brings.
-var pending = []string{"publish -stream"}
+var pending []string
 
 // TestCommandsAreTargets: whatever the README, the workflows and the examples tell to call
 // is a target, with as many words as it takes and with flags that it has.

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,6 +30,7 @@ type Discard struct {
 	uploads   map[string]*discarded
 	blobs     map[string]int64  // sizes by repository and digest
 	manifests map[string][]byte // by repository and digest or tag
+	subjects  map[string][]descriptor
 }
 
 // discarded is an upload. A request holds it, as registries lock an upload.
@@ -42,7 +44,7 @@ type discarded struct {
 // its handler, to make faults.
 func StartDiscard(t testing.TB, around func(http.Handler) http.Handler) *Discard {
 	t.Helper()
-	d := &Discard{uploads: map[string]*discarded{}, blobs: map[string]int64{}, manifests: map[string][]byte{}}
+	d := &Discard{uploads: map[string]*discarded{}, blobs: map[string]int64{}, manifests: map[string][]byte{}, subjects: map[string][]descriptor{}}
 	var h http.Handler = d
 	if around != nil {
 		h = around(d)
@@ -82,8 +84,27 @@ func (d *Discard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		d.blob(w, repo, digest)
 	} else if repo, name, ok := strings.Cut(path, "/manifests/"); ok {
 		d.manifest(w, r, repo, name)
+	} else if repo, digest, ok := strings.Cut(path, "/referrers/"); ok {
+		d.referrers(w, repo, digest)
 	}
 }
+
+// referrers lists the manifests that refer to another.
+func (d *Discard) referrers(w http.ResponseWriter, repo, digest string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	list := d.subjects[repo+"@"+digest]
+	if list == nil {
+		list = []descriptor{}
+	}
+	w.Header().Set("Content-Type", ociIndex)
+	_ = json.NewEncoder(w).Encode(map[string]any{"schemaVersion": 2, "mediaType": ociIndex, "manifests": list})
+}
+
+const (
+	ociIndex    = "application/vnd.oci.image.index.v1+json"
+	ociManifest = "application/vnd.oci.image.manifest.v1+json"
+)
 
 // blob answers a HEAD.
 func (d *Discard) blob(w http.ResponseWriter, repo, digest string) {
@@ -182,9 +203,17 @@ func (d *Discard) manifest(w http.ResponseWriter, r *http.Request, repo, name st
 	defer d.mu.Unlock()
 	if r.Method == http.MethodPut {
 		data, err := io.ReadAll(r.Body)
-		if err != nil || !d.whole(repo, data) {
+		subject, whole := d.whole(repo, data)
+		if err != nil || !whole {
 			w.WriteHeader(http.StatusBadRequest)
 			return
+		}
+		if subject != "" {
+			key, own := repo+"@"+subject, descriptor{MediaType: ociManifest, Digest: digestOf(data), Size: int64(len(data))}
+			if !slices.Contains(d.subjects[key], own) {
+				d.subjects[key] = append(d.subjects[key], own)
+			}
+			w.Header().Set("OCI-Subject", subject)
 		}
 		d.manifests[repo+"@"+name] = data
 		d.manifests[repo+"@"+digestOf(data)] = data
@@ -196,7 +225,7 @@ func (d *Discard) manifest(w http.ResponseWriter, r *http.Request, repo, name st
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
-	w.Header().Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+	w.Header().Set("Content-Type", ociManifest)
 	w.Header().Set("Content-Length", fmt.Sprint(len(data)))
 	w.Header().Set("Docker-Content-Digest", digestOf(data))
 	if r.Method == http.MethodGet {
@@ -204,26 +233,29 @@ func (d *Discard) manifest(w http.ResponseWriter, r *http.Request, repo, name st
 	}
 }
 
-// whole reports whether all blobs of a manifest are there, in the sizes that it says.
-func (d *Discard) whole(repo string, data []byte) bool {
+// whole reports whether all blobs of a manifest are there, in the sizes that it says, and
+// what it refers to.
+func (d *Discard) whole(repo string, data []byte) (subject string, ok bool) {
 	var m struct {
-		Config descriptor   `json:"config"`
-		Layers []descriptor `json:"layers"`
+		Config  descriptor   `json:"config"`
+		Layers  []descriptor `json:"layers"`
+		Subject descriptor   `json:"subject"`
 	}
 	if json.Unmarshal(data, &m) != nil {
-		return false
+		return "", false
 	}
 	for _, b := range append(m.Layers, m.Config) {
 		if size, ok := d.blobs[repo+"@"+b.Digest]; !ok || size != b.Size {
-			return false
+			return "", false
 		}
 	}
-	return true
+	return m.Subject.Digest, true
 }
 
 type descriptor struct {
-	Digest string `json:"digest"`
-	Size   int64  `json:"size"`
+	MediaType string `json:"mediaType"`
+	Digest    string `json:"digest"`
+	Size      int64  `json:"size"`
 }
 
 func digestOf(data []byte) string {
