@@ -51,6 +51,9 @@ const (
 	// streamGarbage is how much garbage may come on top of what is held, in percent: by Go's
 	// default it would be as much again as the window.
 	streamGarbage = 25
+	// streamMemory is what Go's memory is held to, in bytes, by collecting more often: beside
+	// the window, the parts of the image and the documents about it are put together.
+	streamMemory = 64 << 20
 )
 
 // streaming is one publication without keeping the model.
@@ -96,6 +99,7 @@ func (j *Job) publishStream(ctx context.Context, o PublishOptions) (*PublishResu
 		return r, s.dryRun(r)
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(streamGarbage))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(streamMemory))
 	if err := s.layers(ctx); err != nil {
 		return r, errors.Join(err, s.takeFailed(r))
 	}
