@@ -26,7 +26,7 @@ import (
 // attest makes the documents about an image, and about the image of its weights alone. That
 // is done by the build, which has manifest, lock and program at hand: by the time of a
 // publication they may be others.
-func (j *Job) attest(ctx context.Context, a *assembly, verified *VerifyResult) ([]*referrers.Artifact, error) {
+func (j *Job) attest(ctx context.Context, a *assembly, verified *VerifyResult) (out []*referrers.Artifact, err error) {
 	in, err := j.attested(ctx, a, verified)
 	if err != nil {
 		return nil, fmt.Errorf("describing %s: %w", j.Manifest.Name, err)
@@ -34,6 +34,9 @@ func (j *Job) attest(ctx context.Context, a *assembly, verified *VerifyResult) (
 	about, err := documents(in, a.image)
 	if err != nil {
 		return nil, err
+	}
+	if in.Verification.Method == methodLock {
+		defer func() { j.keepProof(out) }()
 	}
 	weights, err := a.image.Weights()
 	if err != nil || weights == a.image {
@@ -49,6 +52,23 @@ func (j *Job) attest(ctx context.Context, a *assembly, verified *VerifyResult) (
 	}
 	more, err := documents(in.Weights(digest.String(), layers), weights)
 	return append(about, more...), err
+}
+
+// keepProof puts verifications that lie beside the layout in the place of new ones that rest
+// on the lock alone: an earlier run, such as one that streamed, may have read the bytes of
+// the same image, which stays true.
+func (j *Job) keepProof(list []*referrers.Artifact) {
+	before, err := referrers.Open(j.Layout())
+	if err != nil {
+		return // a broken folder is written anew
+	}
+	for i, a := range list {
+		for _, old := range referrers.About(before, a.Subject.Digest) {
+			if a.Name == attest.NameVerification && old.Name == a.Name {
+				list[i] = old
+			}
+		}
+	}
 }
 
 // documents packs the documents about one image.

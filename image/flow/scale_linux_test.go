@@ -35,10 +35,8 @@ const scaleEnv = "PLIMSOLL_SCALE"
 // scaleDisk is the free disk of a runner, as a file system of its own.
 const scaleDisk = "14g"
 
-// scaleResident bounds the resident memory of the whole job, in bytes. The streaming itself
-// is held to streamResident by TestInteropStream; the documents about the image, which are
-// made after it, take more.
-const scaleResident = 130_000_000
+// scaleResident bounds the resident memory of the whole job, in bytes.
+const scaleResident = 100_000_000
 
 // reduced are dimensions of about 1.6 GB: the published widths, but for the vocabulary, and
 // few layers.
@@ -173,15 +171,6 @@ func (s *scale) watch(pid int) (stop func()) {
 		close(done)
 		wait.Wait()
 	}
-}
-
-// highWater is the most memory that a running process has held, in bytes; 0 if it has ended
-// (proc(5), VmHWM).
-func highWater(pid int) (kilobytes int64) {
-	data, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	_, line, _ := strings.Cut(string(data), "VmHWM:")
-	_, _ = fmt.Sscan(line, &kilobytes)
-	return kilobytes * 1024
 }
 
 // tail is the last lines of a text.

@@ -65,7 +65,9 @@ func TestInteropStream(t *testing.T) {
 
 	hub.Reset()
 	c := start("true", "publish", "-stream=true", "-target="+target)
+	held := residence(c.Process.Pid)
 	require.NoError(t, c.Wait(), "%s", c.Stdout)
+	resident := held()
 	rest := hub.Sent("weights.bin")
 	t.Logf("of %d bytes, from the Hub: %d until it was killed, then %d until it was interrupted, then %d\n%s", int64(size), killed, interrupted, rest,
 		tail(c.Stdout.(*bytes.Buffer).String(), 5))
@@ -73,7 +75,6 @@ func TestInteropStream(t *testing.T) {
 	const small = size/50 + 64<<20 // 2 % and one chunk of each layer in flight
 	require.LessOrEqual(t, interrupted+rest, int64(size+small), "an interrupt loses nothing")
 	require.LessOrEqual(t, killed+interrupted+rest, size+killed+small, "a kill inside a chunk loses the layer in flight to this registry")
-	resident := c.ProcessState.SysUsage().(*syscall.Rusage).Maxrss * 1024
 	t.Logf("at most %d bytes resident", resident)
 	require.Less(t, resident, int64(streamResident))
 	require.Less(t, onDisk(t, dir), int64(15_000_000), "manifest, lock, journals and small files")
