@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -57,6 +59,8 @@ type front struct {
 type sent struct {
 	sync.Mutex
 	bytes.Buffer
+	// large says that a whole chunk came.
+	large atomic.Bool
 }
 
 type reply struct {
@@ -205,6 +209,9 @@ func (f *front) take(w http.ResponseWriter, r *http.Request, s *sent, repo, id s
 	case from != int64(s.Len()) && !f.lie:
 		return answer(w, http.StatusRequestedRangeNotSatisfiable)
 	}
+	if r.ContentLength >= chunk {
+		s.large.Store(true)
+	}
 	if f.patch != nil {
 		f.patch()
 	}
@@ -273,11 +280,11 @@ func (f *front) requests(prefix string) (n int) {
 	return n
 }
 
-// forget expires all uploads.
+// forget expires all uploads of which a whole chunk has come: small ones may be about to end.
 func (f *front) forget() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	clear(f.sessions)
+	maps.DeleteFunc(f.sessions, func(_ string, s *sent) bool { return s.large.Load() })
 }
 
 // quick are options that do not wait.
