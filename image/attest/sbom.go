@@ -185,7 +185,7 @@ const covered = 75
 // commonLicences are those that Go modules of a program of ours come with: a scanner for all
 // that licensecheck knows takes 110 MB and seconds. A text of another stays without a name.
 var commonLicences = []string{
-	"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BlueOak-1.0.0", "CC0-1.0", "ISC", "MIT", "MIT-0", "MPL-2.0", "Unlicense", "Zlib",
+	"0BSD", "Apache-2.0", "BSD-2-Clause", "BSD-3-Clause", "BlueOak-1.0.0", "CC0-1.0", "ISC", "MIT", "MIT-0", "MPL-2.0", "OpenSSL", "Unlicense", "Zlib",
 }
 
 // scanner finds common licences in a text.
