@@ -20,9 +20,10 @@ import (
 // Limits of an archive that somebody else made.
 const (
 	maxEntries  = 1 << 20
-	maxUnpacked = 1 << 40 // bytes of one layer
+	maxUnpacked = 1 << 40 // bytes of one layer, and of the files in it, holes included
 	maxWindow   = 128 << 20
-	maxName     = 4096 // PATH_MAX of Linux
+	maxName     = 4096      // PATH_MAX of Linux
+	maxNames    = 128 << 20 // bytes of all names of one layer: they are kept in memory
 )
 
 // Entry is one entry of a layer's archive, as its header names it.
@@ -116,6 +117,7 @@ func decompressed(r io.Reader) (io.ReadCloser, error) {
 // walk reads an archive to its end, padding included.
 func walk(archive *summed, each func(Entry) error) error {
 	r := tar.NewReader(archive)
+	names, files := 0, int64(0)
 	for n := 0; ; n++ {
 		head, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -130,13 +132,21 @@ func walk(archive *summed, each func(Entry) error) error {
 		if len(head.Name) > maxName || len(head.Linkname) > maxName {
 			return fmt.Errorf("a name in its archive is longer than %d bytes", maxName)
 		}
+		if names += len(head.Name) + len(head.Linkname); names > maxNames {
+			return fmt.Errorf("the names in its archive have more than %d bytes", maxNames)
+		}
+		// A header of some bytes can claim a file of any size that is one hole.
+		if head.Size < 0 || head.Size > maxUnpacked-files {
+			return fmt.Errorf("the files in its archive have more than %d bytes", int64(maxUnpacked))
+		}
+		files += head.Size
 		e := Entry{Name: head.Name, Type: head.Typeflag, Link: head.Linkname, Size: head.Size}
 		if e.Type == tar.TypeReg {
-			sum := sha256.New()
-			if e.Size, err = io.Copy(sum, r); err != nil {
+			file := &summed{ctx: archive.ctx, r: r, sum: sha256.New()} // a hole is not read from the archive
+			if _, err := io.Copy(io.Discard, file); err != nil {
 				return err
 			}
-			e.Sum = hex.EncodeToString(sum.Sum(nil))
+			e.Size, e.Sum = file.n, hex.EncodeToString(file.sum.Sum(nil))
 		}
 		if err := each(e); err != nil {
 			return err

@@ -6,6 +6,8 @@ import (
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -88,6 +90,55 @@ func TestEntriesRefusesLongNames(t *testing.T) {
 	_, err := describeBlob("", "", out.Bytes(), out.Bytes()).Entries(t.Context(), 0, func(Entry) error { return nil })
 	require.Equal(t, fault.Invalid, fault.KindOf(err))
 	require.ErrorContains(t, err, "longer than")
+}
+
+// sparse is an archive of some bytes whose one file has a size of a user's choice, all of it
+// a hole (pax, GNU.sparse 1.0).
+func sparse(t testing.TB, size int64) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	field := func(key, value string) string { // its length counts itself
+		n := len(key) + len(value) + 3
+		for len(fmt.Sprint(n))+len(key)+len(value)+3 != n {
+			n = len(fmt.Sprint(n)) + len(key) + len(value) + 3
+		}
+		return fmt.Sprintf("%d %s=%s\n", n, key, value)
+	}
+	records := field("GNU.sparse.major", "1") + field("GNU.sparse.minor", "0") +
+		field("GNU.sparse.name", "hole") + field("GNU.sparse.realsize", fmt.Sprint(size))
+	require.NoError(t, w.WriteHeader(&tar.Header{Name: "x", Typeflag: tar.TypeReg, Size: int64(len(records))}))
+	_, err := io.WriteString(w, records)
+	require.NoError(t, err)
+	require.NoError(t, w.WriteHeader(&tar.Header{Name: "hole", Typeflag: tar.TypeReg, Size: 512}))
+	_, err = w.Write(append([]byte("0\n"), make([]byte, 510)...)) // no data at all
+	require.NoError(t, err)
+	require.NoError(t, w.Close())
+	archive := out.Bytes()
+	archive[156] = tar.TypeXHeader // the writer makes no sparse files: type and checksum are set here
+	sum := 8 * int(' ')
+	for i, b := range archive[:512] {
+		if i < 148 || i >= 156 {
+			sum += int(b)
+		}
+	}
+	copy(archive[148:], fmt.Sprintf("%06o\x00 ", sum))
+	return archive
+}
+
+// TestEntriesOfHoles: a hole costs an archive nothing, but whoever reads it.
+func TestEntriesOfHoles(t *testing.T) {
+	blob := sparse(t, 1<<20)
+	var got []Entry
+	_, err := describeBlob("", "", blob, blob).Entries(t.Context(), 0, func(e Entry) error { got = append(got, e); return nil })
+	require.NoError(t, err)
+	sum := sha256.Sum256(make([]byte, 1<<20))
+	require.Equal(t, []Entry{{Name: "hole", Type: tar.TypeReg, Size: 1 << 20, Sum: hex.EncodeToString(sum[:])}}, got)
+
+	blob = sparse(t, maxUnpacked+1)
+	_, err = describeBlob("", "", blob, blob).Entries(t.Context(), 0, func(Entry) error { return nil })
+	require.Equal(t, fault.Invalid, fault.KindOf(err))
+	require.ErrorContains(t, err, "the files in its archive have more than")
 }
 
 // FuzzEntries: whatever a layer holds, reading it ends; what differs from the manifest is

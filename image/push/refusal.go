@@ -41,6 +41,9 @@ var told = []struct {
 	words []string
 	hint  func(Target) string
 }{
+	// Codes first: what they are about is named in the message, and may be any of the words.
+	{[]string{"name_unknown"}, missing},
+	{[]string{"manifest_unknown"}, func(Target) string { return "there is no such image: check tag or digest" }},
 	// ECR and Harbor say immutable, Artifact Registry immutability.
 	{[]string{"immutab"}, func(t Target) string {
 		return fmt.Sprintf("the tag cannot be moved in this registry: publish under a new tag, -target=%s:NEW; the layers are there already", t.ref.Context())
@@ -49,8 +52,6 @@ var told = []struct {
 	{[]string{"quota", "configured upper limit"}, func(Target) string {
 		return "the registry's quota is used up: delete images there or ask for more, then " + again
 	}},
-	{[]string{"name_unknown"}, missing},
-	{[]string{"manifest_unknown"}, func(Target) string { return "there is no such image: check tag or digest" }},
 	// distribution hands its disk's error on, in words or as ENOSPC's number.
 	{[]string{"no space left on device", "err:28 "}, full},
 }
@@ -64,9 +65,12 @@ func missing(t Target) string {
 }
 
 // said is the way out that the words of an answer tell, nil if they tell none. Those of a
-// 429 are about requests, whatever quota they name.
+// 429 are about requests, whatever quota they name. The address that was asked is left out:
+// it holds the repository's name, which may be any of the words.
 func said(answer *transport.Error) func(Target) string {
-	text := strings.ToLower(answer.Error())
+	alone := *answer
+	alone.Request = nil
+	text := strings.ToLower(alone.Error())
 	for _, known := range told {
 		if answer.StatusCode != http.StatusTooManyRequests && slices.ContainsFunc(known.words, func(w string) bool { return strings.Contains(text, w) }) {
 			return known.hint

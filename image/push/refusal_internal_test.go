@@ -56,6 +56,24 @@ func TestNextSteps(t *testing.T) {
 	require.True(t, final(numbered), "%v", numbered)
 }
 
+// TestNamesTellNothing: a repository may be called by the words that are looked for in an
+// answer, and the answer's address and message hold its name.
+func TestNamesTellNothing(t *testing.T) {
+	ref, err := ParseTarget("registry.example/team/immutable-quota:1")
+	require.NoError(t, err)
+	request, err := http.NewRequest(http.MethodPatch, "https://registry.example/v2/team/immutable-quota/blobs/uploads/1", nil)
+	require.NoError(t, err)
+	failed := &transport.Error{StatusCode: http.StatusServiceUnavailable, Request: request}
+	require.Contains(t, failed.Error(), "quota")
+	require.False(t, final(failed))
+	require.True(t, passing(failed))
+	require.Contains(t, ref.hintFor(failed), "the registry failed")
+	absent := &transport.Error{StatusCode: http.StatusNotFound, Request: request, Errors: []transport.Diagnostic{
+		{Code: transport.NameUnknownErrorCode, Message: "there is no team/immutable-quota"},
+	}}
+	require.Contains(t, ref.hintFor(absent), "create the repository first")
+}
+
 // TestNobodyThere: a registry that does not answer.
 func TestNobodyThere(t *testing.T) {
 	ref, err := ParseTarget("registry.example/team/model:1")
