@@ -22,7 +22,7 @@ import (
 const (
 	maxJSON   = 4 << 20 // of one index, manifest or config; registries take manifests of 4 MiB
 	maxNested = 4       // indexes within indexes
-	maxImages = 1000    // that one layout lists
+	maxImages = 1000    // that one layout lists, and indexes that lead to them
 )
 
 // refName is the annotation with an image's name in a layout's index.
@@ -98,8 +98,9 @@ func checkIndex(data []byte) error {
 
 // picker collects the images of a layout.
 type picker struct {
-	layout layout
-	images []candidate
+	layout  layout
+	images  []candidate
+	indexes int // that were read: few can lead to each other many times over
 }
 
 // candidate is one image of a layout.
@@ -126,6 +127,9 @@ func (p *picker) collect(index v1.IndexManifest, name string, depth int) error {
 				return fmt.Errorf("it lists more than %d images", maxImages)
 			}
 			continue
+		}
+		if p.indexes++; p.indexes > maxImages {
+			return fmt.Errorf("its indexes lead to more than %d indexes", maxImages)
 		}
 		var inner v1.IndexManifest
 		if _, err := p.layout.readJSON(d, &inner); err != nil {
@@ -238,14 +242,16 @@ func (l layout) readJSON(d v1.Descriptor, v any) ([]byte, error) {
 
 // readJSON reads a file of at most maxJSON bytes.
 func readJSON(path string, v any) ([]byte, error) {
+	if info, err := os.Stat(path); err != nil {
+		return nil, err
+	} else if !info.Mode().IsRegular() { // opening a pipe would wait for its writer
+		return nil, fmt.Errorf("%s is not a regular file", filepath.Base(path))
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return nil, errors.Join(err, fmt.Errorf("%s is not a regular file", filepath.Base(path)))
-	}
 	data, err := io.ReadAll(io.LimitReader(f, maxJSON+1))
 	if err == nil && len(data) > maxJSON {
 		err = fmt.Errorf("%s is larger than %d bytes", filepath.Base(path), maxJSON)
