@@ -158,7 +158,7 @@ func attestedLayers(img *image.Image) (out []attest.Layer, err error) {
 	}
 	for _, d := range m.Layers {
 		out = append(out, attest.Layer{
-			Title: d.Annotations["org.opencontainers.image.title"], Digest: d.Digest.String(), Size: d.Size, File: d.Annotations[image.AnnotationFile],
+			Title: d.Annotations[titleKey], Digest: d.Digest.String(), Size: d.Size, File: d.Annotations[image.AnnotationFile],
 		})
 	}
 	return out, nil

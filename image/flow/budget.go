@@ -3,6 +3,7 @@ package flow
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/plimsoll-oci/plimsoll/image/report"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
@@ -26,21 +27,24 @@ func (j *Job) budget(ctx context.Context, r *report.Report, against string) erro
 	return err
 }
 
+// maxPublished bounds the bytes that a published image can claim to have, 36 PB.
+const maxPublished = 1 << 55
+
 // readPublished describes the published image.
 func readPublished(ctx context.Context, against string) (*report.Published, error) {
-	s, err := DiffOptions{}.read(ctx, against)
+	img, err := openOther(ctx, "against", against)
 	if err != nil {
 		return nil, err
 	}
-	if s.Lock {
-		return nil, fault.Wrap(fault.Usage, "write docker://REGISTRY/REPOSITORY:TAG or oci:PATH",
-			errors.New("reading -against="+against+": a lock is no published image"))
-	}
+	s := describe(img)
 	p := &report.Published{Name: against, Digest: s.Digest}
 	for _, b := range s.Blobs {
 		p.Bytes += b.Size
 	}
 	for _, l := range s.Layers {
+		if l.Size < 0 || p.Bytes > maxPublished-l.Size {
+			return nil, fault.Wrap(fault.Invalid, "", fmt.Errorf("reading -against=%s: its layers have sizes such as %d bytes", against, l.Size))
+		}
 		p.Bytes += l.Size
 		p.Layers = append(p.Layers, report.Layer{Kind: l.Kind, Path: l.Title, Digest: l.Digest, Size: l.Size})
 	}

@@ -83,7 +83,7 @@ func provenLayers(a *assembly) (passed []string, err error) {
 		if d.Annotations[image.AnnotationKind] != string(image.KindModel) {
 			continue
 		}
-		title := d.Annotations["org.opencontainers.image.title"]
+		title := d.Annotations[titleKey]
 		if want[title] != d.Digest.String() {
 			return nil, fmt.Errorf("comparing layer %s: its digest is %s, the lock says %s", title, d.Digest, want[title])
 		}

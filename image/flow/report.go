@@ -2,14 +2,10 @@ package flow
 
 import (
 	"context"
-	"fmt"
-	"strings"
 
 	"github.com/plimsoll-oci/plimsoll/image"
-	"github.com/plimsoll-oci/plimsoll/image/contents"
 	"github.com/plimsoll-oci/plimsoll/image/push"
 	"github.com/plimsoll-oci/plimsoll/image/report"
-	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/verify/gpu"
 )
 
@@ -17,11 +13,11 @@ import (
 // besides what the verb returns.
 type ReportOptions struct {
 	// SharedWith is another image, whose layers a registry or a node may have: oci:PATH,
-	// docker://REFERENCE, or the reference alone. "" for none. Only its manifest is read.
+	// oci:PATH:NAME, docker://REFERENCE, or the reference alone. "" for none. Manifest and
+	// config alone are read.
 	SharedWith string
-	// Against is the published image that growth is measured against, oci:PATH or
-	// docker://REFERENCE, of which manifest and config alone are read; with "" growth is not
-	// checked.
+	// Against is the published image that growth is measured against, in the forms of
+	// SharedWith; with "" growth is not checked.
 	Against string
 	// Markdown, HTML and SVG are files to write, "" for none: the report for a pull request,
 	// as a page, and its picture. They are replaced; but the file that GITHUB_STEP_SUMMARY
@@ -111,22 +107,15 @@ func otherImage(ctx context.Context, where string) (*report.Other, error) {
 	if where == "" {
 		return nil, nil
 	}
-	img, err := openOther(ctx, where)
+	img, err := openOther(ctx, "sharedWith", where)
 	if err != nil {
-		return nil, fault.Wrap(fault.KindOf(err), fault.HintOf(err), fmt.Errorf("reading -sharedWith=%s: %w", where, err))
+		return nil, err
 	}
 	out := &report.Other{Name: where, Digest: img.Digest.String()}
 	for _, l := range img.Manifest.Layers {
 		out.Layers = append(out.Layers, report.OtherLayer{Digest: l.Digest.String(), Size: l.Size})
 	}
 	return out, nil
-}
-
-func openOther(ctx context.Context, where string) (*contents.Image, error) {
-	if path, ok := strings.CutPrefix(where, string(formOCI)); ok {
-		return contents.Layout(path)
-	}
-	return contents.Registry(ctx, strings.TrimPrefix(where, string(formRegistry)), contents.Options{})
 }
 
 // reportLayers describes the image's layers for the report. None of them is compressed.
@@ -142,7 +131,7 @@ func reportLayers(img *image.Image) ([]report.Layer, error) {
 			return nil, err
 		}
 		out = append(out, report.Layer{
-			Kind: d.Annotations[image.AnnotationKind], Path: d.Annotations["org.opencontainers.image.title"],
+			Kind: d.Annotations[image.AnnotationKind], Path: d.Annotations[titleKey],
 			Source: d.Annotations[image.AnnotationSource], Digest: d.Digest.String(), Size: d.Size, Content: content,
 		})
 	}

@@ -65,7 +65,7 @@ func TestReportIsWhatTheRegistryHas(t *testing.T) {
 	one := w.job()
 	_, err = flow.Make(t.Context(), one)
 	require.NoError(t, err)
-	for _, where := range []string{"docker://" + w.registry + "/demo:1", w.registry + "/demo:1", "oci:" + j.Layout()} {
+	for _, where := range []string{"docker://" + w.registry + "/demo:1", w.registry + "/demo:1", "oci:" + j.Layout(), "oci:" + j.Layout() + ":latest"} {
 		r, err := flow.ReportWith(t.Context(), one, flow.ReportOptions{SharedWith: where})
 		require.NoError(t, err)
 		require.Equal(t, whole.Image.Digest, r.Shared.Digest)
