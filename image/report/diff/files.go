@@ -68,6 +68,7 @@ func (c *FileChanges) compare(path string, was, is map[string]File) {
 // compareSettings lists the values that differ, of the kinds that both sides know.
 func compareSettings(a, b Image) []SettingChange {
 	var order []SettingChange
+	seen := map[SettingChange]bool{}
 	was, is := map[SettingChange]string{}, map[SettingChange]string{}
 	for _, side := range []struct {
 		settings []Setting
@@ -75,9 +76,10 @@ func compareSettings(a, b Image) []SettingChange {
 	}{{a.Settings, was}, {b.Settings, is}} {
 		for _, s := range side.settings {
 			key := SettingChange{Kind: s.Kind, Name: s.Name}
-			if !slices.Contains(order, key) {
+			if !seen[key] {
 				order = append(order, key)
 			}
+			seen[key] = true
 			side.into[key] = s.Value
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/dustin/go-humanize"
+
+	"github.com/plimsoll-oci/plimsoll/image/report"
 )
 
 // Markdown returns the report for a pull request or a job's summary. What comes from
@@ -31,7 +33,7 @@ var pipes = regexp.MustCompile(`\\*\|`)
 
 // code is a code span that neither ends early nor splits a table's cell.
 func code(text string) string {
-	text = pipes.ReplaceAllLiteralString(strings.ReplaceAll(clean(text), "`", "'"), `\|`)
+	text = pipes.ReplaceAllLiteralString(strings.ReplaceAll(report.Clean(text), "`", "'"), `\|`)
 	if text == "" {
 		return ""
 	}

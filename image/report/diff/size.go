@@ -3,22 +3,12 @@ package diff
 import (
 	"fmt"
 	"strings"
-	"unicode"
+
+	"github.com/plimsoll-oci/plimsoll/image/report"
 )
 
-// size is a number of bytes for people, in decimal units as registries and disks use them.
-// Only nothing is 0.
-func size(n int64) string {
-	for _, u := range []struct {
-		name  string
-		bytes int64
-	}{{"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}} {
-		if n >= u.bytes {
-			return fmt.Sprintf("%.2f %s", float64(n)/float64(u.bytes), u.name)
-		}
-	}
-	return fmt.Sprintf("%d B", n)
-}
+// size is a number of bytes for people.
+func size(n int64) string { return report.UnitFor(n).Format(n) }
 
 // change is the difference of two sizes with its sign.
 func change(was, is int64) string {
@@ -39,15 +29,6 @@ func plural(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// clean makes one line of text that moves no cursor and reorders nothing: names and
-// instructions come from outside.
-func clean(text string) string {
-	text = strings.ToValidUTF8(text, "?")
-	return strings.Join(strings.FieldsFunc(text, func(r rune) bool {
-		return !unicode.IsGraphic(r) || unicode.IsSpace(r)
-	}), " ")
-}
-
 // cut shortens text to a number of characters.
 func cut(text string, limit int) string {
 	runes := []rune(text)
@@ -63,5 +44,5 @@ func short(digest string) string {
 		return "not known yet"
 	}
 	_, hex, _ := strings.Cut(digest, ":")
-	return clean(hex[:min(12, len(hex))])
+	return report.Clean(hex[:min(12, len(hex))])
 }

@@ -6,6 +6,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/dustin/go-humanize"
+
+	"github.com/plimsoll-oci/plimsoll/image/report"
 )
 
 // Text returns the report for a terminal or a log. What comes from outside is shown without
@@ -21,7 +23,7 @@ func (r *Report) Text() string {
 		out.WriteString(r.settingsText())
 	}
 	for _, n := range r.Notes {
-		fmt.Fprintf(&out, "\nnote: %s", clean(n))
+		fmt.Fprintf(&out, "\nnote: %s", report.Clean(n))
 	}
 	if len(r.Notes) > 0 {
 		out.WriteByte('\n')
@@ -44,9 +46,9 @@ func table(rows ...string) string {
 func (s Side) row(name string) string {
 	digest := "no manifest"
 	if s.Digest != "" {
-		digest = clean(s.Digest)
+		digest = report.Clean(s.Digest)
 	}
-	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", name, clean(s.Name), size(s.Bytes), plural(s.Layers, "layer"), digest)
+	return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", name, report.Clean(s.Name), size(s.Bytes), plural(s.Layers, "layer"), digest)
 }
 
 func (r *Report) totalsText() string {
@@ -72,7 +74,7 @@ func (r *Report) filesText() string {
 	changes, left := r.Files.largest()
 	rows := []string{}
 	for _, c := range changes {
-		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s\t%s", marks[c.Status], size(c.Bytes), c.difference(), clean(c.Path), c.detail()))
+		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s\t%s", marks[c.Status], size(c.Bytes), c.difference(), report.Clean(c.Path), c.detail()))
 	}
 	title := fmt.Sprintf("%s, and %d shared", r.Files.title(), r.Files.Shared.Count)
 	return titled(title, rows, left)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/plimsoll-oci/plimsoll/image/report"
 )
 
 // maxRows bounds the rows of files and settings in the forms for people; JSON has them all.
@@ -76,14 +78,14 @@ func (r *Report) changedLayers() []LayerChange {
 
 // label names a layer for people.
 func (c LayerChange) label() string {
-	title := clean(c.Title)
+	title := report.Clean(c.Title)
 	switch c.Kind {
 	case "":
 		return cmp.Or(cut(title, 90), "(nothing names it)")
 	case KindModel:
 		return title
 	}
-	return clean(c.Kind) + ": " + title
+	return report.Clean(c.Kind) + ": " + title
 }
 
 // detail says how a layer changed.
@@ -142,7 +144,7 @@ func (c FileChange) detail() string {
 // shortSum cuts a sum as a digest; what is none, such as a link, is shown as it is.
 func shortSum(sum string) string {
 	if !strings.HasPrefix(sum, "sha256:") {
-		return cut(clean(sum), 60)
+		return cut(report.Clean(sum), 60)
 	}
 	return short(sum)
 }
@@ -150,13 +152,13 @@ func shortSum(sum string) string {
 // name is a setting with its kind.
 func (s SettingChange) name() string {
 	if s.Kind == SettingConfig {
-		return clean(s.Name)
+		return report.Clean(s.Name)
 	}
-	return s.Kind + " " + clean(s.Name)
+	return s.Kind + " " + report.Clean(s.Name)
 }
 
 // value shows one side of a setting.
-func value(text string) string { return cmp.Or(cut(clean(text), 120), "(none)") }
+func value(text string) string { return cmp.Or(cut(report.Clean(text), 120), "(none)") }
 
 // fewSettings are the settings that the forms for people show.
 func (r *Report) fewSettings() (rows []SettingChange, left int) {
