@@ -1,8 +1,11 @@
 package attest_test
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,8 +15,8 @@ import (
 	provenance "github.com/in-toto/attestation/go/predicates/provenance/v1"
 	result "github.com/in-toto/attestation/go/predicates/test_result/v0"
 	intoto "github.com/in-toto/attestation/go/v1"
+	"github.com/santhosh-tekuri/jsonschema/v5"
 	"github.com/stretchr/testify/require"
-	"github.com/xeipuuv/gojsonschema"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
@@ -72,27 +75,31 @@ func TestSchema(t *testing.T) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/CycloneDX/cyclonedx-go").Output()
 	require.NoError(t, err)
 	dir := filepath.Join(strings.TrimSpace(string(out)), "schema")
-	load := func(name string) gojsonschema.JSONLoader {
+	c := jsonschema.NewCompiler()
+	c.AssertFormat = true
+	c.LoadURL = func(url string) (io.ReadCloser, error) { return nil, errors.New("nothing is fetched: " + url) }
+	for url, name := range map[string]string{
+		"bom-1.6.schema.json": "bom-1.6.schema.json", "spdx.schema.json": "spdx.schema.json", "jsf-0.82.schema.json": "jsf-0.82.schemax.json",
+	} {
 		data, err := os.ReadFile(filepath.Join(dir, name))
 		require.NoError(t, err)
-		return gojsonschema.NewBytesLoader(data)
+		require.NoError(t, c.AddResource("http://cyclonedx.org/schema/"+url, bytes.NewReader(data)))
 	}
-	l := gojsonschema.NewSchemaLoader()
-	require.NoError(t, l.AddSchema("http://cyclonedx.org/schema/spdx.schema.json", load("spdx.schema.json")))
-	require.NoError(t, l.AddSchema("http://cyclonedx.org/schema/jsf-0.82.schema.json", load("jsf-0.82.schemax.json")))
-	schema, err := l.Compile(load("bom-1.6.schema.json"))
+	schema, err := c.Compile("http://cyclonedx.org/schema/bom-1.6.schema.json")
 	require.NoError(t, err)
+	validate := func(data []byte) error {
+		var document any
+		require.NoError(t, json.Unmarshal(data, &document))
+		return schema.Validate(document)
+	}
 	for _, in := range both() {
 		sbom := documents(t, in)[attest.NameSBOM]
 		require.Equal(t, attest.TypeCycloneDX, sbom.MediaType)
-		r, err := schema.Validate(gojsonschema.NewBytesLoader(sbom.Data))
-		require.NoError(t, err)
-		require.Empty(t, r.Errors())
-
-		broken := strings.Replace(string(sbom.Data), `"type": "file"`, `"type": "fil"`, 1)
-		r, err = schema.Validate(gojsonschema.NewStringLoader(broken))
-		require.NoError(t, err)
-		require.False(t, r.Valid(), "the schema must be one that can say no")
+		require.NoError(t, validate(sbom.Data))
+		for right, wrong := range map[string]string{`"type": "file"`: `"type": "fil"`, `"serialNumber": "urn:uuid:`: `"serialNumber": "urn:uuid:x`} {
+			broken := strings.Replace(string(sbom.Data), right, wrong, 1)
+			require.Error(t, validate([]byte(broken)), "the schema must be one that can say no")
+		}
 	}
 }
 
