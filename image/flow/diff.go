@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 
@@ -15,7 +16,6 @@ import (
 	"github.com/plimsoll-oci/plimsoll/image"
 	"github.com/plimsoll-oci/plimsoll/image/contents"
 	"github.com/plimsoll-oci/plimsoll/image/report/diff"
-	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 )
 
@@ -36,7 +36,8 @@ type DiffOptions struct {
 	// Files reads the layers of layouts, so that all files are compared and not just those
 	// that annotations name.
 	Files bool
-	// Markdown is a path for the report in Markdown; "" for none.
+	// Markdown is a path for the report in Markdown, "" for none: the file is replaced, but
+	// the one that GITHUB_STEP_SUMMARY names is added to.
 	Markdown string
 	// Root is the folder of plimsoll's module, which holds manifests/; default: ".".
 	Root string
@@ -74,17 +75,9 @@ func Diff(ctx context.Context, a, b string, o DiffOptions) (*diff.Report, error)
 		return nil, fault.Wrap(fault.Invalid, "", err)
 	}
 	if o.Markdown != "" {
-		err = manifests.WriteFile(o.Markdown, []byte(r.Markdown()))
-		err = fault.Wrap(fault.Usage, "name a file in a folder that exists", wrapped("writing Markdown", err))
+		err = writeDocument(os.Getenv, o.Markdown, []byte(r.Markdown()))
 	}
 	return r, err
-}
-
-func wrapped(doing string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", doing, err)
 }
 
 // side is one side of a comparison, with the layout that it lies in; nil for other forms.

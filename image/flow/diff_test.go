@@ -146,6 +146,26 @@ func TestDiffReadsNoLayer(t *testing.T) {
 	require.Nil(t, r.Files)
 }
 
+// TestDiffMarkdown: a file is replaced, the runner's summary is added to, as report does.
+func TestDiffMarkdown(t *testing.T) {
+	dir := t.TempDir()
+	l, err := layout.Write(filepath.Join(dir, "image"), empty.Index)
+	require.NoError(t, err)
+	require.NoError(t, l.AppendImage(docker(t, layerOf(t, true, map[string]string{"a": "1"}))))
+	place, summary, file := "oci:"+filepath.Join(dir, "image"), filepath.Join(dir, "summary.md"), filepath.Join(dir, "new", "diff.md")
+	t.Setenv("GITHUB_STEP_SUMMARY", summary)
+	for _, path := range []string{summary, file, summary, file} {
+		_, err := flow.Diff(t.Context(), place, place, flow.DiffOptions{Markdown: path})
+		require.NoError(t, err)
+	}
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, 1, strings.Count(string(text), "Nothing differs."))
+	added, err := os.ReadFile(summary)
+	require.NoError(t, err)
+	require.Equal(t, string(text)+"\n"+string(text), string(added))
+}
+
 // TestDiffOfPlatforms: an index with platforms, attestations and a second image, as BuildKit
 // and others write it, with layers in Docker's and OCI's types.
 func TestDiffOfPlatforms(t *testing.T) {

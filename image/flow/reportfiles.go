@@ -30,22 +30,28 @@ func (j *Job) writeReport(r *report.Report, o ReportOptions) error {
 		if f.path == "" {
 			continue
 		}
-		write := manifests.WriteFile
-		if f.path == o.Markdown && f.path == j.Getenv(summaryVariable) {
-			write = appendTo
-		}
-		if err := os.MkdirAll(filepath.Dir(f.path), 0o755); err != nil {
-			return writingReport(f.path, err)
-		}
-		if err := write(f.path, []byte(f.render(r))); err != nil {
-			return writingReport(f.path, err)
+		if err := writeDocument(j.Getenv, f.path, []byte(f.render(r))); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func writingReport(path string, err error) error {
-	return fault.Wrap(fault.Resource, "", fmt.Errorf("writing report %s: %w", path, err))
+// writeDocument replaces a file, and makes its folder. But the file of the job's summary is
+// added to: other steps write there too.
+func writeDocument(getenv func(string) string, path string, data []byte) error {
+	write := manifests.WriteFile
+	if path == getenv(summaryVariable) {
+		write = appendTo
+	}
+	err := os.MkdirAll(filepath.Dir(path), 0o755)
+	if err == nil {
+		err = write(path, data)
+	}
+	if err != nil {
+		return fault.Wrap(fault.Resource, "", fmt.Errorf("writing report %s: %w", path, err))
+	}
+	return nil
 }
 
 // appendTo adds to a file, with an empty line before where there is text already.

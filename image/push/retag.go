@@ -1,9 +1,7 @@
 package push
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -21,11 +19,10 @@ func Retag(ctx context.Context, reference, tag string, o Options) (Result, error
 	if err != nil {
 		return Result{}, err
 	}
-	ref, err := name.NewTag(from.Context().Name()+":"+tag, name.StrictValidation)
-	if err != nil || tag == "" {
-		return Result{}, fault.Wrap(fault.Usage, "a tag is 1 to 128 letters, digits, _, . or -", fmt.Errorf("parsing tag %q: %w", tag, cmp.Or(err, errors.New("it is empty"))))
+	to, err := tagged(from.Context(), tag)
+	if err != nil {
+		return Result{}, err
 	}
-	to := Target{ref: ref}
 	options := o.remote(ctx)
 	image, err := remote.Get(from, options...)
 	if err != nil {

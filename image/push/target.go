@@ -44,9 +44,20 @@ func plainReference(s string) error {
 // String returns the reference.
 func (t Target) String() string { return t.ref.String() }
 
-// Beside is the target with another tag in the same repository. Errors are ParseTarget's.
-func (t Target) Beside(tag string) (Target, error) {
-	return ParseTarget(t.ref.Context().Name() + ":" + tag)
+// Beside is the target with another tag in the same repository. Errors are of kind
+// fault.Usage.
+func (t Target) Beside(tag string) (Target, error) { return tagged(t.ref.Context(), tag) }
+
+// tagged is a tag of a repository. Errors are of kind fault.Usage.
+func tagged(repo name.Repository, tag string) (Target, error) {
+	ref, err := name.NewTag(repo.Name()+":"+tag, name.StrictValidation)
+	if tag == "" {
+		err = errors.New("it is empty")
+	}
+	if err != nil {
+		return Target{}, fault.Wrap(fault.Usage, "a tag is 1 to 128 letters, digits, _, . or -", fmt.Errorf("parsing tag %q: %w", tag, err))
+	}
+	return Target{ref: ref}, nil
 }
 
 // Host is the registry's host, with its port.
