@@ -2,13 +2,11 @@ package flow_test
 
 import (
 	"compress/gzip"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -45,19 +43,19 @@ func TestInteropDiffIsContainerds(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			host, sent := countedRegistry(t)
-			ctr := startNode(t)
+			ctr := startContainerd(t)
 			for tag, layers := range map[string][]v1.Layer{"a": c[0], "b": c[1]} {
 				write(t, host+"/them/image:"+tag, docker(t, layers...))
 			}
-			ctr("images", "pull", "--plain-http", host+"/them/image:a")
-			before := snapshots(ctr)
+			ctr(t, "images", "pull", "--plain-http", host+"/them/image:a")
+			before := snapshots(t, ctr)
 			sent.Store(0)
-			ctr("images", "pull", "--plain-http", host+"/them/image:b")
+			ctr(t, "images", "pull", "--plain-http", host+"/them/image:b")
 			r, err := flow.Diff(t.Context(), "docker://"+host+"/them/image:a", "docker://"+host+"/them/image:b", flow.DiffOptions{})
 			require.NoError(t, err)
 			read := r.A.Bytes - layerBytes(t, c[0]) + r.B.Bytes - layerBytes(t, c[1]) // by the diff itself
 			require.Equal(t, sent.Load()-read, r.Pull.Download.Bytes, r.Text())
-			require.Equal(t, snapshots(ctr)-before, r.Pull.Unpack.New.Count.Count+r.Pull.Unpack.Again.Count.Count, r.Text())
+			require.Equal(t, snapshots(t, ctr)-before, r.Pull.Unpack.New.Count.Count+r.Pull.Unpack.Again.Count.Count, r.Text())
 		})
 	}
 }
@@ -82,59 +80,10 @@ func layerBytes(t *testing.T, layers []v1.Layer) (sum int64) {
 }
 
 // snapshots counts what a node has unpacked.
-func snapshots(ctr func(...string) string) int {
-	return strings.Count(ctr("snapshots", "ls"), "sha256:") - strings.Count(ctr("snapshots", "ls"), " sha256:")
-}
-
-// startNode starts a containerd with folders and a socket of the test's own, and returns its
-// client.
-func startNode(t *testing.T) func(args ...string) string {
+func snapshots(t *testing.T, ctr func(*testing.T, ...string) string) int {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "node") // a socket's path must be short
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	socket := filepath.Join(dir, "s")
-	config := fmt.Sprintf("version = 2\nroot = %q\nstate = %q\ndisabled_plugins = [\"io.containerd.grpc.v1.cri\"]\n[grpc]\naddress = %q\n[ttrpc]\naddress = %q\n",
-		filepath.Join(dir, "root"), filepath.Join(dir, "state"), socket, socket+".ttrpc")
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "config.toml"), []byte(config), 0o600))
-	c := exec.Command("containerd", "--config="+filepath.Join(dir, "config.toml"))
-	said, err := c.StderrPipe()
-	require.NoError(t, err)
-	require.NoError(t, c.Start())
-	booted, ended := make(chan bool, 1), make(chan struct{})
-	go func() {
-		defer close(ended)
-		var line strings.Builder
-		for buf := make([]byte, 4096); ; {
-			n, err := said.Read(buf)
-			if line.Len() < 1<<20 {
-				line.Write(buf[:n])
-			}
-			if strings.Contains(line.String(), "successfully booted") {
-				select {
-				case booted <- true:
-				default:
-				}
-			}
-			if err != nil {
-				break
-			}
-		}
-		_ = c.Wait()
-	}()
-	t.Cleanup(func() {
-		_ = c.Process.Signal(syscall.SIGTERM)
-		<-ended
-	})
-	select {
-	case <-booted:
-	case <-ended:
-		t.Fatal("starting containerd: it ended")
-	}
-	return func(args ...string) string {
-		t.Helper()
-		return interoptest.Run(t, "ctr", append([]string{"--address=" + socket}, args...)...)
-	}
+	list := ctr(t, "snapshots", "ls")
+	return strings.Count(list, "sha256:") - strings.Count(list, " sha256:")
 }
 
 // TestInteropDiffForeign compares images that other tools made, in the forms that they

@@ -20,31 +20,12 @@ import (
 // is released.
 func staller(t *testing.T, host string, limit int64, released <-chan struct{}) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { l.Close() })
-	go func() {
-		for {
-			in, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() {
-				defer in.Close()
-				out, err := net.Dial("tcp", host)
-				if err != nil {
-					return
-				}
-				defer out.Close()
-				go func() { _, _ = io.Copy(in, out) }()
-				if n, _ := io.CopyN(out, in, limit); n == limit {
-					<-released
-					_, _ = io.Copy(out, in)
-				}
-			}()
+	return relay(t, host, func(in, out *net.TCPConn) {
+		if n, _ := io.CopyN(out, in, limit); n == limit {
+			<-released
+			_, _ = io.Copy(out, in)
 		}
-	}()
-	return l.Addr().String()
+	})
 }
 
 // TestInteropFanOut publishes to four registries of others at once: a fast one, one that

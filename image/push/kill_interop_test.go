@@ -191,10 +191,25 @@ func sendHalf(t *testing.T, host string) (location string) {
 // as often as it is told to; then it lets all pass.
 func cutter(t *testing.T, host string, limit int64, times int32) (string, *atomic.Int32) {
 	t.Helper()
+	var cuts atomic.Int32
+	return relay(t, host, func(in, out *net.TCPConn) {
+		if n, _ := io.CopyN(out, in, limit); n == limit && cuts.Add(1) > times {
+			_, _ = io.Copy(out, in)
+			return
+		}
+		for _, c := range []*net.TCPConn{in, out} {
+			_ = c.SetLinger(0) // the end is a RST
+		}
+	}), &cuts
+}
+
+// relay is a proxy for connections to host: send carries what the client says, and both ends
+// are closed after it.
+func relay(t *testing.T, host string, send func(in, out *net.TCPConn)) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
-	var cuts atomic.Int32
 	go func() {
 		for {
 			in, err := l.Accept()
@@ -209,17 +224,11 @@ func cutter(t *testing.T, host string, limit int64, times int32) (string, *atomi
 				}
 				defer out.Close()
 				go func() { _, _ = io.Copy(in, out) }()
-				if n, _ := io.CopyN(out, in, limit); n == limit && cuts.Add(1) > times {
-					_, _ = io.Copy(out, in)
-					return
-				}
-				for _, c := range []net.Conn{in, out} {
-					_ = c.(*net.TCPConn).SetLinger(0) // the end is a RST
-				}
+				send(in.(*net.TCPConn), out.(*net.TCPConn))
 			}()
 		}
 	}()
-	return l.Addr().String(), &cuts
+	return l.Addr().String()
 }
 
 // TestInteropBrokenConnections: the image arrives whole over connections that break inside
