@@ -266,6 +266,25 @@ func TestThinLayoutAndExport(t *testing.T) {
 	require.Zero(t, f.opens)
 }
 
+// TestSaveFails: a layout whose new manifest cannot be written still is the old image's.
+func TestSaveFails(t *testing.T) {
+	img, err := image.Build(newFixture(t).spec)
+	require.NoError(t, err)
+	old, err := img.Weights()
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, old.Save(dir))
+	digest, err := img.Digest()
+	require.NoError(t, err)
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "blobs", "sha256", digest.Hex, "in the way"), 0o755))
+	require.Error(t, img.Save(dir))
+	_, _, got, err := image.Describe(dir)
+	require.NoError(t, err)
+	want, err := old.Digest()
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+}
+
 func (f *fixture) resolve(file, sum string) image.Opener {
 	if got := sha256.Sum256(f.data[file]); hex.EncodeToString(got[:]) != sum {
 		return func() (image.File, error) { return nil, image.ErrAbsent }

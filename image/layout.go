@@ -57,12 +57,20 @@ func (i *Image) save(dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(
-		manifests.WriteFile(blobPath(dir, i.manifest.Config.Digest), i.rawConfig),
-		manifests.WriteFile(blobPath(dir, digest), i.raw),
-		manifests.WriteFile(filepath.Join(dir, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`)),
-		manifests.WriteFile(filepath.Join(dir, "index.json"), index),
-		i.sweep(dir, digest))
+	for _, f := range []struct {
+		path string
+		data []byte
+	}{
+		{blobPath(dir, i.manifest.Config.Digest), i.rawConfig},
+		{blobPath(dir, digest), i.raw},
+		{filepath.Join(dir, "oci-layout"), []byte(`{"imageLayoutVersion":"1.0.0"}`)},
+		{filepath.Join(dir, "index.json"), index},
+	} {
+		if err := manifests.WriteFile(f.path, f.data); err != nil {
+			return err
+		}
+	}
+	return i.sweep(dir, digest)
 }
 
 // index is the layout's index of one image.
