@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"syscall"
 	"time"
 	"unicode"
 
@@ -174,10 +175,20 @@ func streamHint(err error) string {
 	switch {
 	case untrusted(err):
 		return "if a proxy re-signs TLS here, let SSL_CERT_FILE name its CA"
-	case errors.As(err, &dns) && dns.IsNotFound:
-		return "check HF_ENDPOINT, and HTTPS_PROXY if this network has no direct way out"
+	case errors.As(err, &dns) && dns.IsNotFound, errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENETUNREACH),
+		errors.Is(err, syscall.EHOSTUNREACH), dialTimedOut(err):
+		return unreachableHint
 	}
 	return ""
+}
+
+// unreachableHint is the way out where no server was met at all.
+const unreachableHint = "check HF_ENDPOINT, and HTTPS_PROXY if this network has no direct way out"
+
+// dialTimedOut reports whether nobody answered a connection, as behind a firewall.
+func dialTimedOut(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial" && op.Timeout()
 }
 
 // statusError reads a refusal. A server's words are kept only if it is the endpoint; codes

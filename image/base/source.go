@@ -89,7 +89,7 @@ func store(file string, data []byte) error {
 		err = replace(file, data)
 	}
 	if err != nil {
-		return fault.Wrap(fault.Resource, "", fmt.Errorf("%w: %w", errCache, err))
+		return fault.Wrap(fault.Resource, "set HF_HOME or HF_HUB_CACHE to a folder that can be written", fmt.Errorf("%w: %w", errCache, err))
 	}
 	return nil
 }

@@ -224,7 +224,7 @@ func (j *Job) addRuntime(ctx context.Context, a *assembly) error {
 	}
 	o := j.runtimeSource()
 	if err := os.MkdirAll(filepath.Dir(o.Out), 0o755); err != nil {
-		return fmt.Errorf("building the runtime: %w", err)
+		return inOut(fmt.Errorf("building the runtime: %w", err))
 	}
 	if _, err := gobinary.Build(ctx, o); err != nil {
 		return err
@@ -251,6 +251,14 @@ func (j *Job) runtimeSource() gobinary.Options {
 // licencePath is where the image holds a licence text of the runtime.
 func licencePath(t gobinary.License) string {
 	return "usr/share/doc/plimsoll-runtime/licenses/" + t.Module + "/" + t.Name
+}
+
+// inOut adds the way out where the folder of results cannot be written.
+func inOut(err error) error {
+	if !fault.Local(err) {
+		return err
+	}
+	return fault.Wrap(0, "free some space, or set PLIMSOLL_OUT to a folder that can be written", err)
 }
 
 // addBase adds the base layer, if the manifest has one.

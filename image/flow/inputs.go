@@ -108,7 +108,7 @@ func (j *Job) openInput(ctx context.Context, in input, m *subject, memo *verify.
 		}
 		return modelfiles.Folder(in.value, memo), nil, nil
 	case formOCI:
-		img, err = contents.Layout(in.value)
+		img, err = otherLayout(in.value)
 	default:
 		img, err = contents.Registry(ctx, in.value, contents.Options{})
 		cache = nil

@@ -66,6 +66,14 @@ type FailedTarget struct {
 	Hint      string `json:"hint,omitempty"`
 }
 
+// exportError adds the way out where the folder cannot hold the layers.
+func exportError(err error) error {
+	if !fault.Local(err) {
+		return err
+	}
+	return fault.Wrap(0, "free some space, or name a folder on a larger disk: -to=DIR", err)
+}
+
 // Export writes the built image as a full layout, every layer a blob: in place, or to dir.
 func Export(ctx context.Context, j *Job, dir string) (*BuildResult, error) {
 	if dir == "" {
@@ -79,7 +87,7 @@ func Export(ctx context.Context, j *Job, dir string) (*BuildResult, error) {
 	err = img.Export(ctx, dir, bar.Add)
 	bar.Finish()
 	if err != nil {
-		return nil, err
+		return nil, exportError(err)
 	}
 	if err := carry(j.Layout(), dir); err != nil {
 		return nil, err
