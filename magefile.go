@@ -104,11 +104,15 @@ func Publish(ctx context.Context, target, model, variant, from, tag, weights, mo
 }
 
 // Report compares the built image with what it replaces and with its budget, here and in -html, -markdown, -svg=PATH.
-func Report(ctx context.Context, model, variant, html, markdown, svg, sharedWith, against *string, json *bool) error {
+func Report(ctx context.Context, model, variant, html, markdown, svg, sharedWith, against *string, all, json *bool) error {
 	return on(flags{model: model, variant: variant, json: json}, func(j *flow.Job) (flow.Result, error) {
-		return flow.ReportWith(ctx, j, flow.ReportOptions{
+		r, err := flow.ReportWith(ctx, j, flow.ReportOptions{
 			HTML: text(html), Markdown: text(markdown), SVG: text(svg), SharedWith: text(sharedWith), Against: text(against),
 		})
+		if is(all) {
+			return r, err
+		}
+		return flow.Brief(r), err
 	})
 }
 

@@ -5,7 +5,8 @@
 //
 // The verbs are the ones that the targets call; only manifest and endpoints differ. What
 // is put away between runs lies in out/demo-work, so that a run that was cut off goes on
-// where it was; the result is a full OCI layout in out/demo.
+// where it was; the result is a full OCI layout in out/demo. What the verbs say is shown in
+// short, and stands whole in out/demo.txt.
 package demo
 
 import (
@@ -18,6 +19,7 @@ import (
 
 	"github.com/plimsoll-oci/plimsoll/fetch/hubtest"
 	"github.com/plimsoll-oci/plimsoll/image/flow"
+	"github.com/plimsoll-oci/plimsoll/image/report"
 	"github.com/plimsoll-oci/plimsoll/verify/modelset/modelsettest"
 )
 
@@ -28,7 +30,7 @@ const Model = "demo"
 type Options struct {
 	// Root is the folder of plimsoll's module, Out the folder of results.
 	Root, Out string
-	// Stdout takes what the verbs print, Stderr their progress; TTY says that Stderr is a
+	// Stdout takes what the verbs print, in short, Stderr their progress; TTY says that Stderr is a
 	// terminal.
 	Stdout, Stderr io.Writer
 	TTY            bool
@@ -44,6 +46,7 @@ type demo struct {
 	hub      *hubtest.Hub
 	registry *localRegistry
 	job      *flow.Job
+	log      *os.File
 }
 
 // Run takes the whole way. Everything that it starts ends with it.
@@ -62,9 +65,25 @@ func Run(ctx context.Context, o Options) error {
 			return err
 		}
 	}
-	fmt.Fprintf(d.Stdout, "\nThe image lies in %s, its report for a browser is %s. All of it took %.1f s.\n", d.job.Layout(), d.page(), time.Since(start).Seconds())
+	d.end(time.Since(start))
 	return nil
 }
+
+// end says where everything lies and what comes next.
+func (d *demo) end(took time.Duration) {
+	fmt.Fprintf(d.Stdout, `
+All of it took %.1f s. The model is the real architecture at reduced width.
+
+%-*s the image, a whole OCI layout
+%-*s its report, for a browser
+%-*s all that the verbs said: every file, layer and figure
+
+Next, with the real model (README, "Day one"): go tool mage plan
+`, took.Seconds(), d.column(), d.job.Layout(), d.column(), d.page(), d.column(), d.logPath())
+}
+
+// column is the width of the longest path that end names, and a space.
+func (d *demo) column() int { return len(d.page()) + 1 }
 
 // work is a path below the folder for what is kept between runs.
 func (d *demo) work(name string) string { return filepath.Join(d.Out, "demo-work", name) }
@@ -72,6 +91,10 @@ func (d *demo) work(name string) string { return filepath.Join(d.Out, "demo-work
 // open starts Hub and registry and prepares the job.
 func (d *demo) open() error {
 	if err := os.MkdirAll(d.work(""), 0o755); err != nil {
+		return err
+	}
+	var err error
+	if d.log, err = os.Create(d.logPath()); err != nil {
 		return err
 	}
 	if err := d.startHub(); err != nil {
@@ -139,6 +162,9 @@ func (d *demo) close() {
 	if d.job != nil {
 		d.job.Close()
 	}
+	if d.log != nil {
+		d.log.Close()
+	}
 	if d.registry != nil {
 		d.registry.close()
 	}
@@ -147,14 +173,27 @@ func (d *demo) close() {
 	}
 }
 
-// step announces a verb and prints its result.
+// step announces a verb and prints its result: in short where it has a short form, and
+// whole into the log.
 func (d *demo) step(title string, r flow.Result, err error) error {
 	if err != nil {
 		return fmt.Errorf("demo, %s: %w", title, err)
 	}
-	fmt.Fprintf(d.Stdout, "\n== %s\n", title)
+	d.announce(title)
+	if err := flow.Show(d.log, r, false); err != nil {
+		return err
+	}
+	if b, is := r.(flow.Briefer); is {
+		r = flow.Brief(b)
+	}
 	return flow.Show(d.Stdout, r, false)
 }
+
+// announce heads what a verb says.
+func (d *demo) announce(title string) { fmt.Fprintf(d.both(), "\n== %s\n", title) }
+
+// both is standard output and the log.
+func (d *demo) both() io.Writer { return io.MultiWriter(d.Stdout, d.log) }
 
 func (d *demo) plan(ctx context.Context) error {
 	r, err := flow.Plan(ctx, d.job)
@@ -194,10 +233,16 @@ func (d *demo) export(ctx context.Context) error {
 	return d.step("export: the layout is completed for other tools", r, err)
 }
 
-// page is the report as a page, beside the image.
-func (d *demo) page() string { return filepath.Join(d.Out, "demo-report.html") }
+// page is the report as a page, beside the image; logPath is what the verbs said.
+func (d *demo) page() string    { return filepath.Join(d.Out, "demo-report.html") }
+func (d *demo) logPath() string { return filepath.Join(d.Out, "demo.txt") }
+
+// excerpt shows of the report what a demo is for.
+type excerpt struct{ *report.Report }
+
+func (e excerpt) Brief() string { return e.Excerpt("impact", "budget") }
 
 func (d *demo) report(ctx context.Context) error {
 	r, err := flow.ReportWith(ctx, d.job, flow.ReportOptions{HTML: d.page()})
-	return d.step("report: before and after", r, err)
+	return d.step("report: before and after", excerpt{r}, err)
 }

@@ -60,6 +60,11 @@ func TestTwoFoldersOneDigest(t *testing.T) {
 		}
 		require.FileExists(t, filepath.Join(dir, "demo", "index.json"))
 		require.FileExists(t, filepath.Join(dir, "demo-report.html"))
+		require.NotContains(t, out.String(), "Layers, in bytes")
+		log, err := os.ReadFile(filepath.Join(dir, "demo.txt"))
+		require.NoError(t, err)
+		require.Contains(t, string(log), "Layers, in bytes", "what is left out stands in the log")
+		require.Contains(t, string(log), "Found 2/2 Nunchaku Models")
 		require.Contains(t, out.String(), "plan: every upstream file")
 		require.Contains(t, out.String(), "built without a base layer", "the report says what is missing")
 	}

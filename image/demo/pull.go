@@ -36,7 +36,7 @@ func (d *demo) pullAndVerify(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(d.Stdout, "\n== pull: the published image verifies itself\n")
+	d.announce("pull: the published image verifies itself")
 	root := d.work("rootfs")
 	if err := os.RemoveAll(root); err != nil {
 		return err
@@ -68,7 +68,7 @@ func (d *demo) runtime(ctx context.Context, root string, args ...string) error {
 	}
 	c := exec.CommandContext(ctx, command[0], command[1:]...)
 	c.Env = []string{"PATH=/usr/bin:/bin"}
-	c.Stdout, c.Stderr = d.Stdout, d.Stderr
+	c.Stdout, c.Stderr = d.both(), d.Stderr
 	if err := c.Run(); err != nil {
 		return fmt.Errorf("running the image's %s %s: %w", filepath.Base(binary), args[0], err)
 	}

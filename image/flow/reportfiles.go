@@ -33,6 +33,7 @@ func (j *Job) writeReport(r *report.Report, o ReportOptions) error {
 		if err := writeDocument(j.Getenv, f.path, []byte(f.render(r))); err != nil {
 			return err
 		}
+		j.note("report written to %s", f.path)
 	}
 	return nil
 }

@@ -27,23 +27,37 @@ func table(rows ...string) string {
 
 // Text lists every file under the rule that decided about it, then the totals.
 func (r *PlanResult) Text() string {
+	return r.heading() + r.rules(true) + r.totals() + targetPlans(r.Targets)
+}
+
+// Brief is Text with the rules, but without the files under them.
+func (r *PlanResult) Brief() string { return r.heading() + r.rules(false) + r.totals() }
+
+// heading says what is planned and how it is known.
+func (r *PlanResult) heading() string {
 	from := "the Hub, just now: run the lock target to pin it"
 	if r.Locked {
 		from = "the lock"
 	}
+	return fmt.Sprintf("%s, variant %s (files from %s)\n", r.Title, r.Variant, from)
+}
+
+// totals are the sums below the files.
+func (r *PlanResult) totals() string {
 	t := r.Total
-	return fmt.Sprintf("%s, variant %s (files from %s)\n", r.Title, r.Variant, from) + r.rules() + "\n" + table(
+	return "\n" + table(
 		fmt.Sprintf("upstream\t%d files\t%s", t.Files, size(t.Kept+t.Dropped)),
 		fmt.Sprintf("dropped\t%d files\t%s", t.DroppedFiles, size(t.Dropped)),
 		fmt.Sprintf("kept\t%d files\t%s", t.KeptFiles, size(t.Kept)),
 		fmt.Sprintf("to download\t\t%s\t(%s are here)", size(t.Download), size(t.Cached)),
 		fmt.Sprintf("image\t%d model layers\t%s\t(base, runtime and configuration come on top)", t.Layers, size(t.Image)),
 		fmt.Sprintf("registry\t\t%s", size(t.Registry)),
-		fmt.Sprintf("node\t\t%s\t(blobs and their unpacked copy)", size(t.Node))) + targetPlans(r.Targets)
+		fmt.Sprintf("node\t\t%s\t(blobs and their unpacked copy)", size(t.Node)))
 }
 
-// rules lists the files, each source under its repository and each file under its rule.
-func (r *PlanResult) rules() string {
+// rules lists the rules, each source's under its repository and, if asked, each file under
+// its rule.
+func (r *PlanResult) rules(files bool) string {
 	var out strings.Builder
 	for _, s := range r.Sources {
 		fmt.Fprintf(&out, "\n%s: %s@%s\n", s.Name, s.Repo, s.Commit)
@@ -59,6 +73,10 @@ func (r *PlanResult) rules() string {
 			groups[title] = append(groups[title], d)
 		}
 		for _, title := range order {
+			if !files {
+				fmt.Fprintf(&out, "%s (%s)\n", title, plural(len(groups[title]), "file", "files"))
+				continue
+			}
 			fmt.Fprintln(&out, title)
 			for _, d := range groups[title] {
 				fmt.Fprintf(&out, "    %s %8s  %s\n", verdict(d), size(d.Size), d.Path)
@@ -111,15 +129,20 @@ func (r *FetchResult) Text() string {
 
 // Text lists the layers and the digest.
 func (r *BuildResult) Text() string {
-	kind := "thin layout"
-	if r.Full {
-		kind = "full layout"
-	}
 	rows := []string{"LAYER\tSIZE\tDIGEST\tTITLE"}
 	for _, l := range r.Layers {
 		rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%s", l.Kind, size(l.Size), short(l.Digest), l.Title))
 	}
-	return table(rows...) + "\n" + table(
+	return table(rows...) + "\n" + r.Brief()
+}
+
+// Brief is Text without the layers.
+func (r *BuildResult) Brief() string {
+	kind := "thin layout"
+	if r.Full {
+		kind = "full layout"
+	}
+	return table(
 		fmt.Sprintf("image\t%s, of which %s are no model files", size(r.Bytes), size(r.Overhead)),
 		"base\t"+r.Base,
 		fmt.Sprintf("%s\t%s", kind, r.Layout),

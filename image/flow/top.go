@@ -16,8 +16,24 @@ type Result interface {
 	Text() string
 }
 
+// Briefer is a result that can be shown in short.
+type Briefer interface {
+	Result
+	Brief() string
+}
+
+// Brief returns a result whose text is the short one, and whose JSON is that of r.
+func Brief(r Briefer) Result { return &brief{r} }
+
+type brief struct{ Briefer }
+
+func (b *brief) Text() string { return b.Brief() }
+
 // Show writes a result to w, as indented JSON if asked.
 func Show(w io.Writer, r Result, asJSON bool) error {
+	if b, is := r.(*brief); is && asJSON {
+		r = b.Briefer
+	}
 	if !asJSON {
 		_, err := io.WriteString(w, r.Text())
 		return err
@@ -87,4 +103,9 @@ func do(o Options, prepared func(Options) (*Job, error), w io.Writer, asJSON boo
 }
 
 // isNil reports whether a verb returned a nil pointer as its result.
-func isNil(r Result) bool { return reflect.ValueOf(r).IsNil() }
+func isNil(r Result) bool {
+	if b, is := r.(*brief); is {
+		r = b.Briefer
+	}
+	return reflect.ValueOf(r).IsNil()
+}

@@ -28,6 +28,7 @@ func TestGolden(t *testing.T) {
 			r, err := report.New(in)
 			require.NoError(t, err)
 			golden(t, name+".txt", r.Text())
+			golden(t, name+"-brief.txt", r.Brief())
 			golden(t, name+".json", string(r.JSON()))
 		})
 	}

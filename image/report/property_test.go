@@ -247,7 +247,7 @@ func TestTextIsATable(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r, err := report.New(randomInput(t))
 		require.NoError(t, err)
-		text := r.Text()
+		text := r.Text() + r.Brief()
 		require.True(t, utf8.ValidString(text))
 		for line := range strings.SplitSeq(text, "\n") {
 			require.LessOrEqual(t, utf8.RuneCountInString(line), 100, line)

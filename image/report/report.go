@@ -3,7 +3,7 @@
 // input gives the same report anywhere.
 //
 //	manifest + selection + layers --New--> *Report --JSON--> the documented document
-//	                                               --Text--> tables for a terminal
+//	                                               --Text--> tables for a terminal; Brief has the essential ones
 //	                                           package markdown: for pull requests
 //	                                           package page:     one HTML page
 //	                                           package picture:  SVG, before and after

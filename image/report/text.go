@@ -2,6 +2,7 @@ package report
 
 import (
 	"cmp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -22,7 +23,40 @@ const (
 // Text returns the report as tables for a terminal or a log: at most 100 columns, no
 // colour, ASCII but for the marks before reasons and for what the manifest itself holds.
 // Sizes are decimal, in one unit per table. "~" marks what is estimated.
-func (r *Report) Text() string {
+func (r *Report) Text() string { return r.text(r.Sections()) }
+
+// essentials are the sections of Brief: what is saved and why, what the image weighs, and
+// what another image shares or a budget leaves.
+var essentials = []string{"impact", "saved", "weight", "budget"}
+
+// Brief is Text with the essential sections alone; the last paragraph names the others. A
+// registry whose limit is passed is essential.
+func (r *Report) Brief() string {
+	shown := essentials
+	for _, l := range r.Limits {
+		if !l.Fits {
+			shown = append(slices.Clone(essentials), "limits")
+		}
+	}
+	var others []string
+	for _, s := range r.Sections() {
+		if !slices.Contains(shown, s.ID) {
+			others = append(others, s.Title)
+		}
+	}
+	var b strings.Builder
+	b.WriteString(r.Excerpt(shown...) + "\n")
+	paragraph(&b, "", "Left out here: "+strings.Join(others, "; ")+". -all=true shows them, -html=PATH writes a page.")
+	return b.String()
+}
+
+// Excerpt is Text with the sections of the IDs alone, in the report's order.
+func (r *Report) Excerpt(ids ...string) string {
+	return r.text(slices.DeleteFunc(r.Sections(), func(s Section) bool { return !slices.Contains(ids, s.ID) }))
+}
+
+// text lays the sections out below what the image is.
+func (r *Report) text(sections []Section) string {
 	var b strings.Builder
 	paragraph(&b, "", "Storage report: "+r.Model.Title)
 	if r.Model.Variant != "" {
@@ -36,7 +70,6 @@ func (r *Report) Text() string {
 	}
 	b.WriteByte('\n')
 	paragraph(&b, "", r.Headline())
-	sections := r.Sections()
 	label := labelWidth(sections)
 	for _, s := range sections {
 		b.WriteByte('\n')
