@@ -71,7 +71,7 @@ func exportError(err error) error {
 	if !fault.Local(err) {
 		return err
 	}
-	return fault.Wrap(0, "free some space, or name a folder on a larger disk: -to=DIR", err)
+	return fault.Wrap(0, "free some space, or name another folder with -to=DIR", err)
 }
 
 // Export writes the built image as a full layout, every layer a blob: in place, or to dir.
@@ -338,7 +338,7 @@ func (j *Job) open() (*image.Image, error) {
 			bySum[f.SHA256] = f
 		}
 	}
-	return image.Open(j.Layout(), func(file, sum string) image.Opener {
+	img, err := image.Open(j.Layout(), func(file, sum string) image.Opener {
 		f, ok := bySum[sum]
 		if !ok {
 			return func() (image.File, error) {
@@ -352,6 +352,10 @@ func (j *Job) open() (*image.Image, error) {
 		}
 		return open
 	})
+	if j.label() != j.Manifest.Name && errors.Is(err, os.ErrNotExist) {
+		err = fault.Wrap(fault.Usage, "run the build target first, with -variant="+j.Variant, err)
+	}
+	return img, err
 }
 
 // variant is the variant's name, the default one's if none is set.
