@@ -283,7 +283,7 @@ func TestWeightsTag(t *testing.T) {
 	w := newWorld(t)
 	_, err := flow.Make(t.Context(), w.job())
 	require.NoError(t, err)
-	for tag, text := range map[string]string{"a b": "parsing target", "1": "is a target of the whole image"} {
+	for tag, text := range map[string]string{"a b": "parsing tag", "1": "is a target of the whole image"} {
 		_, err := flow.PublishTo(t.Context(), w.job(), flow.PublishOptions{Targets: []string{w.registry + "/a:1"}, Weights: tag})
 		require.Equal(t, fault.Usage, fault.KindOf(err))
 		require.ErrorContains(t, err, text)
