@@ -39,7 +39,7 @@ import (
 	"strings"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
-	"github.com/plimsoll-oci/plimsoll/verify/internal/exactjson"
+	"github.com/plimsoll-oci/plimsoll/verify/exactjson"
 	"github.com/plimsoll-oci/plimsoll/verify/safetensors"
 )
 

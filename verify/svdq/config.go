@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/plimsoll-oci/plimsoll/verify/internal/exactjson"
+	"github.com/plimsoll-oci/plimsoll/verify/exactjson"
 )
 
 // Config is the diffusers configuration that a checkpoint carries as metadata. Numbers are

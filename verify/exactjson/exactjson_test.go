@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/plimsoll-oci/plimsoll/verify/internal/exactjson"
+	"github.com/plimsoll-oci/plimsoll/verify/exactjson"
 )
 
 type inner struct {
