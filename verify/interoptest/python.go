@@ -21,6 +21,8 @@ const (
 	OlderHub1 = "huggingface_hub-1.txt"
 	// CycloneDX holds readers of SBOMs.
 	CycloneDX = "cyclonedx.txt"
+	// Tokenizers holds the tokenizers library and the published tokenizer of Qwen.
+	Tokenizers = "tokenizers.txt"
 )
 
 //go:embed *.txt
