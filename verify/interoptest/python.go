@@ -23,6 +23,8 @@ const (
 	CycloneDX = "cyclonedx.txt"
 	// Tokenizers holds the tokenizers library and the published tokenizer of Qwen.
 	Tokenizers = "tokenizers.txt"
+	// Pictures holds Pillow and the image processor of Qwen2-VL that is built on it.
+	Pictures = "pictures.txt"
 )
 
 //go:embed *.txt

@@ -1,0 +1,226 @@
+package picture
+
+import (
+	"fmt"
+	"math"
+	"runtime"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// Filter is a resampling filter: a function of the distance, in source pixels when
+// enlarging and in target pixels when reducing.
+type Filter int
+
+const (
+	// Lanczos is the windowed sinc of three lobes, Pillow's LANCZOS.
+	Lanczos Filter = iota + 1
+	// Bicubic is Keys' cubic with a = -0.5, Pillow's BICUBIC.
+	Bicubic
+)
+
+// String returns the filter's usual name.
+func (f Filter) String() string {
+	switch f {
+	case Lanczos:
+		return "lanczos"
+	case Bicubic:
+		return "bicubic"
+	}
+	return fmt.Sprintf("filter %d", int(f))
+}
+
+// support is the distance beyond which the filter is zero.
+func (f Filter) support() float64 {
+	if f == Lanczos {
+		return 3
+	}
+	return 2
+}
+
+// at is the filter's value. Every product is converted, which keeps a compiler from fusing it
+// with the sum that follows: results are the same on every processor.
+func (f Filter) at(x float64) float64 {
+	if f == Lanczos {
+		if x < -3 || x >= 3 {
+			return 0
+		}
+		return sinc(x) * sinc(x/3)
+	}
+	const a = -0.5
+	switch x = math.Abs(x); {
+	case x < 1:
+		return float64(float64((float64((a+2)*x)-(a+3))*x)*x) + 1
+	case x < 2:
+		return (float64((float64((x-5)*x)+8)*x) - 4) * a
+	}
+	return 0
+}
+
+// sinc is sin(πx)/πx.
+func sinc(x float64) float64 {
+	if x == 0 {
+		return 1
+	}
+	x *= math.Pi
+	return math.Sin(x) / x
+}
+
+// precision is the number of fraction bits of a coefficient: of an int32, eight are the
+// sample's and two are left for sums that leave its range.
+const precision = 32 - 8 - 2
+
+// taps are the coefficients of one direction: target sample i is the sum over k of
+// weights[i*size+k] times source sample first[i]+k, for k < count[i].
+type taps struct {
+	first, count []int
+	size         int
+	weights      []int32
+}
+
+// newTaps computes the coefficients that turn in samples into out: in double precision,
+// normalised to sum 1, then rounded half away from zero to precision bits.
+func newTaps(in, out int, f Filter) taps {
+	scale := float64(in) / float64(out)
+	stretch := max(scale, 1)
+	support := f.support() * stretch
+	t := taps{first: make([]int, out), count: make([]int, out), size: int(math.Ceil(support))*2 + 1}
+	t.weights = make([]int32, out*t.size)
+	row := make([]float64, t.size)
+	for i := range out {
+		center := float64((float64(i) + 0.5) * scale)
+		first := max(int(center-support+0.5), 0)
+		count := min(int(center+support+0.5), in) - first
+		t.first[i], t.count[i] = first, count
+		sum := 0.0
+		for k := range count {
+			row[k] = f.at(float64((float64(k+first) - center + 0.5) * (1 / stretch)))
+			sum += row[k]
+		}
+		for k := range count {
+			t.weights[i*t.size+k] = fixed(row[k], sum)
+		}
+	}
+	return t
+}
+
+// fixed is w/sum as a fixed-point number.
+func fixed(w, sum float64) int32 {
+	if sum != 0 {
+		w /= sum
+	}
+	if w < 0 {
+		return int32(float64(w*(1<<precision)) - 0.5)
+	}
+	return int32(float64(w*(1<<precision)) + 0.5)
+}
+
+// of returns the coefficients of target sample i and its first source sample.
+func (t *taps) of(i int) (first int, weights []int32) {
+	return t.first[i], t.weights[i*t.size:][:t.count[i]]
+}
+
+// clip takes the fraction bits off a sum and limits it to a sample's range.
+func clip(sum int32) uint8 { return uint8(min(max(sum>>precision, 0), 255)) }
+
+// Resize returns p at w × h pixels, each byte equal to what Pillow's Image.resize makes of
+// an RGB image (facts from Pillow's Resample.c): one pass along rows, one along columns, in
+// fixed point, with 8-bit samples between the two; the filter is stretched when a side
+// shrinks, and a side that keeps its length is not filtered. A picture that keeps both is
+// returned itself.
+//
+// Beside p and the result it holds one picture of w columns and p's rows. Rows are shared
+// out to the processors; the result does not depend on how many there are.
+func Resize(p *RGB, w, h int, f Filter) (*RGB, error) {
+	if f != Lanczos && f != Bicubic {
+		return nil, fmt.Errorf("resizing picture: %v is neither %v nor %v", f, Lanczos, Bicubic)
+	}
+	if err := p.check(); err != nil {
+		return nil, fmt.Errorf("resizing picture: %w", err)
+	}
+	if w < 1 || h < 1 || w > maxSide || h > maxSide {
+		return nil, fmt.Errorf("resizing picture of %d×%d pixels: %d×%d is no size, a side is 1 to %d", p.W, p.H, w, h, maxSide)
+	}
+	if w != p.W {
+		p = resizeRows(p, w, f)
+	}
+	if h != p.H {
+		p = resizeColumns(p, h, f)
+	}
+	return p, nil
+}
+
+// resizeRows gives every row w pixels.
+func resizeRows(p *RGB, w int, f Filter) *RGB {
+	t, out := newTaps(p.W, w, f), newRGB(w, p.H)
+	eachRow(p.H, func(y int) {
+		from, to := p.row(y), out.row(y)
+		for x := range w {
+			first, weights := t.of(x)
+			src := from[3*first:][:3*len(weights)]
+			r, g, b := int32(1)<<(precision-1), int32(1)<<(precision-1), int32(1)<<(precision-1)
+			for _, k := range weights {
+				if len(src) < 3 {
+					break // never: it frees the loop of bounds checks
+				}
+				r += int32(src[0]) * k
+				g += int32(src[1]) * k
+				b += int32(src[2]) * k
+				src = src[3:]
+			}
+			to[3*x], to[3*x+1], to[3*x+2] = clip(r), clip(g), clip(b)
+		}
+	})
+	return out
+}
+
+// resizeColumns gives every column h pixels. It goes through rows: a target row is a
+// weighted sum of source rows, taken over a stretch that stays in the first cache.
+func resizeColumns(p *RGB, h int, f Filter) *RGB {
+	t, out := newTaps(p.H, h, f), newRGB(p.W, h)
+	eachRow(h, func(y int) {
+		var sums [1024]int32
+		first, weights := t.of(y)
+		to := out.row(y)
+		for start := 0; start < len(to); start += len(sums) {
+			part := to[start:min(start+len(sums), len(to))]
+			sum := sums[:len(part)]
+			for i := range sum {
+				sum[i] = 1 << (precision - 1)
+			}
+			for k, weight := range weights {
+				src := p.row(first + k)[start:][:len(sum)]
+				for i, v := range src {
+					sum[i] += int32(v) * weight
+				}
+			}
+			for i, v := range sum {
+				part[i] = clip(v)
+			}
+		}
+	})
+	return out
+}
+
+// eachRows shares rows out to as many goroutines as there are processors: each call gets
+// those from its first argument to before its second.
+func eachRows(rows int, do func(from, below int)) {
+	n := min(runtime.GOMAXPROCS(0), (rows+15)/16) // a few rows are not worth a goroutine
+	var g errgroup.Group
+	for i := range n {
+		g.Go(func() error {
+			do(rows*i/n, rows*(i+1)/n)
+			return nil
+		})
+	}
+	_ = g.Wait() // do cannot fail
+}
+
+// eachRow calls do for every row once, at the same time for some.
+func eachRow(rows int, do func(y int)) {
+	eachRows(rows, func(from, below int) {
+		for y := from; y < below; y++ {
+			do(y)
+		}
+	})
+}
