@@ -44,10 +44,11 @@ func (c Checkpoint) check() error {
 	case c.TrueCFGScale <= 0:
 		return fmt.Errorf("trueCFGScale is %g, want a number over 0", c.TrueCFGScale)
 	}
-	return c.Scheduler.check()
+	return c.Scheduler.Check()
 }
 
-func (s Scheduler) check() error {
+// Check refuses a range of lengths that does not rise and a terminal outside of 0 to 1.
+func (s Scheduler) Check() error {
 	switch {
 	case s.BaseSeqLen < 1 || s.MaxSeqLen <= s.BaseSeqLen:
 		return fmt.Errorf("scheduler: baseSeqLen is %d and maxSeqLen %d, want a rising range over 0", s.BaseSeqLen, s.MaxSeqLen)

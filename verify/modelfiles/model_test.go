@@ -66,6 +66,7 @@ func newModel(t testing.TB) *model {
 		}})
 	}
 	m.Checkpoints[0].Scheduler = manifests.Scheduler{BaseShift: math.Log(3), MaxShift: math.Log(3), BaseSeqLen: 256, MaxSeqLen: 8192}
+	m.Checkpoints[1].Steps, m.Checkpoints[1].TrueCFGScale = 50, 4
 	m.Checkpoints[1].Scheduler = manifests.Scheduler{BaseShift: 0.5, MaxShift: 0.9, BaseSeqLen: 256, MaxSeqLen: 8192, ShiftTerminal: 0.02}
 	_, err = manifests.DecodeModelConfig(m.Encode())
 	require.NoError(t, err)

@@ -29,8 +29,9 @@ const SchedulerConfig = "scheduler/scheduler_config.json"
 //   - if another checkpoint has a schedule that is not the set's,
 //   - if the set's schedule is of a kind that a description cannot express.
 //
-// Lightning is recognised by the file's name, since no tensor shows it. Objects are the
-// checkpoints' paths, or the set's file. A configuration that cannot be read is an error, as
+// Lightning is recognised by the file's name, or by the few steps without guidance that the
+// checkpoint is said to be meant for, since no tensor shows it. Objects are the checkpoints'
+// paths, or the set's file. A configuration that cannot be read is an error, as
 // in Check. Sets of pipelines that are not known, and those without a scheduler, which Check
 // reports, give no findings.
 func CheckSchedules(fsys fs.FS, checkpoints []manifests.ModelCheckpoint) verify.Findings {
@@ -90,19 +91,40 @@ func (c *checker) checkKind(f flowMatch) {
 
 // checkSchedule judges one checkpoint.
 func (c *checker) checkSchedule(p manifests.ModelCheckpoint, base manifests.Scheduler) {
-	distilled := strings.Contains(strings.ToLower(path.Base(p.Path)), "lightning")
+	if conflict := ScheduleConflict(p, base); conflict != "" {
+		c.add(verify.Warning, CodeSchedule, p.Path, "%s", conflict)
+		c.found.Hint(ScheduleHint)
+	}
+}
+
+// ScheduleHint is the way out of a conflict between a checkpoint and its schedule.
+const ScheduleHint = "give the checkpoint its scheduler in the manifest"
+
+// ScheduleConflict says in words why the schedule that a checkpoint would be sampled under
+// is not the one that it was made for; "" if nothing speaks against it. base is the set's
+// schedule, which acts where the checkpoint has none. CheckSchedules has the rules.
+func ScheduleConflict(p manifests.ModelCheckpoint, base manifests.Scheduler) string {
+	distilled := isDistilled(p)
 	given := p.Scheduler != (manifests.Scheduler{})
 	switch {
 	case distilled && !given && !isLightning(base):
-		c.add(verify.Warning, CodeSchedule, p.Path, "checkpoint %s has no schedule, and that of %s (%s) is not Lightning's (%s)", p.Name, SchedulerConfig, words(base), lightningWords)
+		return fmt.Sprintf("checkpoint %s has no schedule, and that of %s (%s) is not Lightning's (%s)", p.Name, SchedulerConfig, words(base), lightningWords)
 	case distilled && given && !isLightning(p.Scheduler):
-		c.add(verify.Warning, CodeSchedule, p.Path, "the schedule of checkpoint %s (%s) is not Lightning's (%s)", p.Name, words(p.Scheduler), lightningWords)
+		return fmt.Sprintf("the schedule of checkpoint %s (%s) is not Lightning's (%s)", p.Name, words(p.Scheduler), lightningWords)
 	case !distilled && given && !sameSchedule(p.Scheduler, base):
-		c.add(verify.Warning, CodeSchedule, p.Path, "the schedule of checkpoint %s (%s) is not that of %s (%s)", p.Name, words(p.Scheduler), SchedulerConfig, words(base))
-	default:
-		return
+		return fmt.Sprintf("the schedule of checkpoint %s (%s) is not that of %s (%s)", p.Name, words(p.Scheduler), SchedulerConfig, words(base))
 	}
-	c.found.Hint("give the checkpoint its scheduler in the manifest")
+	return ""
+}
+
+// fewSteps is the most steps that a published Lightning checkpoint is meant for.
+const fewSteps = 8
+
+// isDistilled reports whether a checkpoint is Lightning's, by its file's name or because it
+// is said to be meant for so few steps and no guidance.
+func isDistilled(p manifests.ModelCheckpoint) bool {
+	return strings.Contains(strings.ToLower(path.Base(p.Path)), "lightning") ||
+		p.Steps > 0 && p.Steps <= fewSteps && p.TrueCFGScale == 1
 }
 
 // lightningShift is the one shift of Lightning's schedule at all lengths: ln 3.

@@ -67,6 +67,27 @@ func TestSchedules(t *testing.T) {
 	}
 }
 
+// TestFewSteps: few steps without guidance speak for themselves, whatever the file's name.
+func TestFewSteps(t *testing.T) {
+	cases := map[string]struct {
+		steps     int
+		scale     float64
+		s         manifests.Scheduler
+		conflicts bool
+	}{
+		"4 steps on the base's":     {4, 1, baseSchedule, true},
+		"8 steps on nothing":        {8, 1, manifests.Scheduler{}, true},
+		"4 steps on Lightning's":    {4, 1, lightningSchedule, false},
+		"8 steps with guidance":     {8, 4, baseSchedule, false},
+		"50 steps without guidance": {50, 1, baseSchedule, false},
+		"50 steps on Lightning's":   {50, 4, lightningSchedule, true},
+	}
+	for name, tc := range cases {
+		c := manifests.ModelCheckpoint{Path: "any.safetensors", Checkpoint: manifests.Checkpoint{Name: "c", Steps: tc.steps, TrueCFGScale: tc.scale, Scheduler: tc.s}}
+		require.Equal(t, tc.conflicts, modelset.ScheduleConflict(c, baseSchedule) != "", name)
+	}
+}
+
 // TestSchedulesOfOtherSets: a set that ships Lightning's own schedule, one that leaves keys
 // to the class's defaults, and sets about which nothing is known.
 func TestSchedulesOfOtherSets(t *testing.T) {
