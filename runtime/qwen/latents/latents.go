@@ -1,0 +1,124 @@
+// Package latents is the arithmetic on a picture's latents between the models: into the
+// tokens that the transformer reads and back, into the scale that it was trained in and back,
+// and the guidance that joins two predictions.
+//
+// The VAE's latents of a picture of H×W pixels are [C, H/8, W/8], C = 16, in the order in
+// which they are stored here: channel, row, column. The transformer sees tokens of 2×2
+// positions, [H/16·W/16, 4·C], row by row; within a token, channel c of position (y, x) is at
+//
+//	4·c + 2·(y mod 2) + (x mod 2)
+//
+// as _pack_latents of diffusers' Qwen-Image pipelines lays it out. Its input is the target's
+// tokens and behind them those of each reference picture; of its prediction the target's count.
+//
+// Everything is float32, works on the caller's memory, is deterministic and allocates
+// nothing that grows with a picture. Functions may run at the same time on different memory.
+// Slices whose lengths contradict their shape are a defect of the caller and panic.
+package latents
+
+import "fmt"
+
+// Scale is how many pixels a position of the latents stands for, in either direction, and
+// Patch how many positions a token does.
+const (
+	Scale = 8
+	Patch = 2
+)
+
+// Shape is the shape of a picture's latents, [Channels, Height, Width] in positions. Height
+// and Width are even. Of makes one that is right.
+type Shape struct{ Channels, Height, Width int }
+
+// Of returns the shape of the latents of a picture in pixels, with the number of channels
+// that the VAE's configuration states (z_dim). A side that is no multiple of 16 over 0 is an
+// error: what to do with such a picture is decided before the VAE sees it.
+func Of(channels, height, width int) (Shape, error) {
+	const pixels = Scale * Patch
+	if channels < 1 || height < 1 || width < 1 || height%pixels != 0 || width%pixels != 0 {
+		return Shape{}, fmt.Errorf("shaping latents of %d channels for %d×%d pixels: want sides that are multiples of %d", channels, width, height, pixels)
+	}
+	return Shape{channels, height / Scale, width / Scale}, nil
+}
+
+// Len is the number of values.
+func (s Shape) Len() int { return s.Channels * s.Height * s.Width }
+
+// TokenRows is the height of the grid of tokens.
+func (s Shape) TokenRows() int { return s.Height / Patch }
+
+// TokenColumns is the width of the grid of tokens.
+func (s Shape) TokenColumns() int { return s.Width / Patch }
+
+// Tokens is the number of tokens.
+func (s Shape) Tokens() int { return s.TokenRows() * s.TokenColumns() }
+
+// TokenWidth is the number of values of a token.
+func (s Shape) TokenWidth() int { return s.Channels * Patch * Patch }
+
+// Pack lays latents [Channels, Height, Width] out as tokens [Tokens, TokenWidth] in dst. dst
+// and z must not overlap.
+func (s Shape) Pack(dst, z []float32) {
+	s.check("packing", dst, z)
+	width := s.TokenWidth()
+	s.eachRow(func(row, token, at int) {
+		for x := 0; x < s.Width; x += Patch {
+			dst[token+at], dst[token+at+1] = z[row+x], z[row+x+1]
+			token += width
+		}
+	})
+}
+
+// Unpack is the inverse of Pack: tokens [Tokens, TokenWidth] to latents in dst.
+func (s Shape) Unpack(dst, tokens []float32) {
+	s.check("unpacking", dst, tokens)
+	width := s.TokenWidth()
+	s.eachRow(func(row, token, at int) {
+		for x := 0; x < s.Width; x += Patch {
+			dst[row+x], dst[row+x+1] = tokens[token+at], tokens[token+at+1]
+			token += width
+		}
+	})
+}
+
+// eachRow calls f with where a row of latents begins, where the first of its tokens does,
+// and where in each token the row's pair of values is.
+func (s Shape) eachRow(f func(row, token, at int)) {
+	for c := range s.Channels {
+		for y := range s.Height {
+			f((c*s.Height+y)*s.Width, y/Patch*s.TokenColumns()*s.TokenWidth(), Patch*Patch*c+Patch*(y%Patch))
+		}
+	}
+}
+
+func (s Shape) check(doing string, a, b []float32) {
+	if s.Height%Patch != 0 || s.Width%Patch != 0 || len(a) != s.Len() || len(b) != s.Len() {
+		panic(fmt.Sprintf("latents: %s %+v between %d and %d values", doing, s, len(a), len(b)))
+	}
+}
+
+// Join writes the transformer's input to dst: the target's tokens and behind them those of
+// every reference, in order. It returns dst's part that it wrote.
+func Join(dst, target []float32, references ...[]float32) []float32 {
+	n := len(target)
+	for _, r := range references {
+		n += len(r)
+	}
+	if len(dst) < n {
+		panic(fmt.Sprintf("latents: joining %d values in a buffer of %d", n, len(dst)))
+	}
+	at := copy(dst, target)
+	for _, r := range references {
+		at += copy(dst[at:], r)
+	}
+	return dst[:n]
+}
+
+// Target returns the part of joined tokens, or of a prediction for them, that is the target's:
+// a view, not a copy.
+func (s Shape) Target(tokens []float32) []float32 {
+	n := s.Tokens() * s.TokenWidth()
+	if len(tokens) < n || len(tokens)%s.TokenWidth() != 0 {
+		panic(fmt.Sprintf("latents: %d values are not tokens that begin with those of %+v", len(tokens), s))
+	}
+	return tokens[:n:n]
+}
