@@ -178,7 +178,7 @@ func TestTorchCPU(t *testing.T) {
 }
 
 // TestTorchCUDA holds Normal against what an H100 drew: elements around all edges of the
-// layout. The bound is what __sincosf's error of 2^-21 makes of a radius of 6.8.
+// layout. The bound leaves room for __sincosf at angles beyond π; a wrong lane is off by 1.
 func TestTorchCUDA(t *testing.T) {
 	for _, c := range readDrawn(t, "testdata/torch_cuda.json").Cases {
 		x := make([]float32, c.Elements)
@@ -187,7 +187,7 @@ func TestTorchCUDA(t *testing.T) {
 		for i, at := range c.At {
 			kept[i] = x[at]
 		}
-		compare(t, fmt.Sprintf("seed %d, %d elements", c.Seed, c.Elements), kept, c.Float32, c.BFloat16, 4e-6)
+		compare(t, fmt.Sprintf("seed %d, %d elements", c.Seed, c.Elements), kept, c.Float32, c.BFloat16, 1e-5)
 	}
 }
 

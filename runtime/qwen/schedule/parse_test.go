@@ -168,3 +168,26 @@ func TestBind(t *testing.T) {
 		require.Equal(t, fault.Invalid, fault.KindOf(err))
 	}
 }
+
+// TestOwnManifests: every checkpoint that our own manifests offer goes with its schedule, and
+// the one without guidance is Lightning's.
+func TestOwnManifests(t *testing.T) {
+	for _, name := range manifests.EmbeddedNames() {
+		text, ok := manifests.Embedded(name)
+		require.True(t, ok)
+		m, err := manifests.Parse(text)
+		require.NoError(t, err)
+		require.NotEmpty(t, m.Checkpoints)
+		for _, c := range m.Checkpoints {
+			b, err := schedule.Bind(manifests.ModelCheckpoint{Checkpoint: c, Path: c.File}, baseSchedule)
+			require.NoError(t, err)
+			require.NoError(t, b.Conflict)
+			s, err := b.Schedule(4096)
+			require.NoError(t, err)
+			if !b.Guided() {
+				require.Equal(t, 8, s.Steps())
+				require.InDelta(t, 0.954545, s.Sigma(1), 5e-7)
+			}
+		}
+	}
+}

@@ -17,11 +17,10 @@ const maxPeriod = 10000
 var logPeriod = -math.Log(maxPeriod)
 
 // ModelTime is the time that the transformer gets for a timestep of 0 to 1000, as a pipeline
-// in bfloat16 makes it: rounded to bfloat16 before and after the division by 1000. The first
-// rounding is coarse, up to 2 timesteps, and the model has seen nothing else; its own error
-// at 0 to 1 is the same. A pipeline in float32, as golden vectors use, has t/1000 instead.
-// Whether the quotient is a division (CPU) or a product with float32(1/1000) (CUDA) makes no
-// difference for any bfloat16 in the range.
+// in bfloat16 makes it: t rounded to bfloat16, divided by 1000, rounded again. The first
+// rounding moves a timestep by up to 2. A pipeline in float32, as golden vectors come from, has
+// t/1000 instead. Whether the quotient is a division (PyTorch on the CPU) or a product with
+// float32(1/1000) (on CUDA) makes no difference for any bfloat16 in the range.
 func ModelTime(t float32) float32 { return bf16.Round(bf16.Round(t) / TrainTimesteps) }
 
 // TimeEmbedding returns the sinusoidal embedding of a time u between 0 and 1 as diffusers'

@@ -3,7 +3,7 @@
     python3 -m venv venv && venv/bin/pip install torch==2.12.0 numpy==2.4.6
     venv/bin/python torch_cuda.py > torch_cuda.json
 
-Of each tensor the elements around every edge of the layout are kept, and some from all over.
+Another version of PyTorch will do: the file records which it was. Of each tensor the elements around every edge of the layout are kept, and some from all over.
 """
 
 import json
