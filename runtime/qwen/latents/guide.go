@@ -40,8 +40,8 @@ func guide(dst, positive, negative []float32, scale float32) {
 	if have == 0 {
 		return // c is zero, and so is v
 	}
-	ratio := float32(math.Sqrt(want) / math.Sqrt(have))
-	for i := range dst {
-		dst[i] *= ratio
+	ratio := math.Sqrt(want) / math.Sqrt(have) // in float32 a small one would lose digits
+	for i, c := range dst {
+		dst[i] = float32(float64(c) * ratio)
 	}
 }
