@@ -157,9 +157,6 @@ type drawn struct {
 func readDrawn(t *testing.T, name string) (d drawn) {
 	t.Helper()
 	data, err := os.ReadFile(name)
-	if os.IsNotExist(err) {
-		t.Skipf("%s is not there: run testdata/torch_cuda.py on an H100 and commit what it writes", name)
-	}
 	require.NoError(t, err)
 	require.NoError(t, json.Unmarshal(data, &d))
 	require.NotEmpty(t, d.Cases)
@@ -178,7 +175,8 @@ func TestTorchCPU(t *testing.T) {
 }
 
 // TestTorchCUDA holds Normal against what an H100 drew: elements around all edges of the
-// layout. The bound leaves room for __sincosf at angles beyond π; a wrong lane is off by 1.
+// layout, in sizes of one number a thread, of four, and of a second call. The worst distance
+// seen is 1.6e-6, from __sincosf at angles beyond π; a wrong lane is off by 1.
 func TestTorchCUDA(t *testing.T) {
 	for _, c := range readDrawn(t, "testdata/torch_cuda.json").Cases {
 		x := make([]float32, c.Elements)
@@ -187,7 +185,7 @@ func TestTorchCUDA(t *testing.T) {
 		for i, at := range c.At {
 			kept[i] = x[at]
 		}
-		compare(t, fmt.Sprintf("seed %d, %d elements", c.Seed, c.Elements), kept, c.Float32, c.BFloat16, 1e-5)
+		compare(t, fmt.Sprintf("seed %d, %d elements", c.Seed, c.Elements), kept, c.Float32, c.BFloat16, 4e-6)
 	}
 }
 
