@@ -42,7 +42,7 @@ func TestInteropPublishWorkflow(t *testing.T) {
 	}
 	require.Contains(t, r.read("summary"), "not checked: -against names no published image")
 	run(report, "AGAINST=latest")
-	require.Regexp(t, `(?m)^Growth .* 0\.00 kB `, r.read("summary"))
+	require.Regexp(t, `(?m)^\| Growth.* \| 0\.00 kB \|`, r.read("summary"))
 
 	manifest := filepath.Join(r.dir, "manifests", "qwen-image-edit.yaml")
 	data, err := os.ReadFile(manifest)
