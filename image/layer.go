@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -200,8 +202,8 @@ func Annotations(source, file string, size int64, sha256 string, part pack.Part)
 // partOf reads Annotations back: which part of which file the descriptor is about.
 func partOf(d v1.Descriptor) (file, sha256 string, part pack.Part, err error) {
 	file, sha256 = d.Annotations[AnnotationFile], d.Annotations[AnnotationFileSHA256]
-	var size int64
-	if _, err = fmt.Sscan(d.Annotations[AnnotationFileSize], &size); err != nil {
+	size, err := number(d, AnnotationFileSize)
+	if err != nil {
 		return "", "", part, fmt.Errorf("reading annotations of layer %s: file size: %w", d.Digest, err)
 	}
 	part = pack.Part{Name: file, Count: 1, Length: size}
@@ -218,20 +220,34 @@ func partOf(d v1.Descriptor) (file, sha256 string, part pack.Part, err error) {
 
 // cutPart reads the annotations of a part and checks them against each other.
 func cutPart(d v1.Descriptor, file, text string) (pack.Part, error) {
-	var index, count int
-	var offset, length int64
-	if _, err := fmt.Sscanf(text, "%d/%d", &index, &count); err != nil {
-		return pack.Part{}, err
+	index, count, ok := strings.Cut(text, "/")
+	at, atErr := decimal(index)
+	of, ofErr := decimal(count)
+	offset, offsetErr := number(d, AnnotationPartOffset)
+	length, lengthErr := number(d, AnnotationPartLength)
+	if err := errors.Join(atErr, ofErr, offsetErr, lengthErr); err != nil || !ok || of > maxParts || at < 1 || at > of {
+		return pack.Part{}, errors.Join(errors.New("it is no part of so many"), err)
 	}
-	if _, err := fmt.Sscan(d.Annotations[AnnotationPartOffset], &offset); err != nil {
-		return pack.Part{}, err
-	}
-	if _, err := fmt.Sscan(d.Annotations[AnnotationPartLength], &length); err != nil {
-		return pack.Part{}, err
-	}
-	p := pack.Part{Name: pack.PartName(file, index-1, count), Index: index - 1, Count: count, Offset: offset, Length: length}
+	p := pack.Part{Name: pack.PartName(file, int(at)-1, int(of)), Index: int(at) - 1, Count: int(of), Offset: offset, Length: length}
 	if back, _, _, ok := pack.SplitPartName(p.Name); !ok || back != file || offset < 0 || length <= 0 {
 		return pack.Part{}, errors.New("the numbers contradict each other")
 	}
 	return p, nil
+}
+
+// maxParts is more parts than any image has layers.
+const maxParts = 1 << 16
+
+// number reads an annotation as Annotations writes numbers.
+func number(d v1.Descriptor, annotation string) (int64, error) {
+	return decimal(d.Annotations[annotation])
+}
+
+// decimal reads digits as they are printed: no sign, no zeros before, nothing else.
+func decimal(text string) (int64, error) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err == nil && (n < 0 || strconv.FormatInt(n, 10) != text) {
+		err = fmt.Errorf("%q is no number of bytes or parts", text)
+	}
+	return n, err
 }

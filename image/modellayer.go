@@ -33,7 +33,7 @@ func ReadAnnotations(d v1.Descriptor) (ModelLayer, error) {
 		return ModelLayer{}, err
 	}
 	m := ModelLayer{Source: d.Annotations[AnnotationSource], File: file, SHA256: sum, Part: part, Pack: d.Annotations[AnnotationPack]}
-	if _, err := fmt.Sscan(d.Annotations[AnnotationFileSize], &m.Size); err != nil {
+	if m.Size, err = number(d, AnnotationFileSize); err != nil {
 		return ModelLayer{}, fmt.Errorf("reading annotations of layer %s: file size: %w", d.Digest, err)
 	}
 	switch {

@@ -38,6 +38,13 @@ func TestReadAnnotations(t *testing.T) {
 		_, err := image.ReadAnnotations(bad)
 		require.Error(t, err, key)
 	}
+	for _, loose := range []string{"0x500000", "5_242_880", "05242880", "+5242880", "5242880 ", "5242880 more"} {
+		bad := good
+		bad.Annotations = maps.Clone(good.Annotations)
+		bad.Annotations[image.AnnotationFileSize] = loose
+		_, err := image.ReadAnnotations(bad)
+		require.Error(t, err, loose)
+	}
 	for _, size := range []string{"12", "2097153"} {
 		bad := good
 		bad.Annotations = maps.Clone(good.Annotations)
