@@ -37,6 +37,10 @@ func New(dir string, c *manifests.ModelConfig) *Folder {
 	return &Folder{dir: dir, config: c, disk: modelfiles.Folder(dir, nil)}
 }
 
+// Remember makes Verify keep the sums of files that were found right in a memo, and spare
+// the second reading of what the memo knows. It is to be called before Verify.
+func (f *Folder) Remember(memo *verify.Memo) { f.disk.Memo = memo }
+
 // Dir is the folder's path as New was given it.
 func (f *Folder) Dir() string { return f.dir }
 
