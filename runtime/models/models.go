@@ -26,6 +26,8 @@ type Folder struct {
 	dir    string
 	config *manifests.ModelConfig
 	disk   modelfiles.Disk
+	// foreign says that the folder is not ours: what else lies in it is nobody's business.
+	foreign bool
 }
 
 // Content is an opened model file, whole or in parts: one file to its reader.
