@@ -1,0 +1,124 @@
+package ref
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/runtime/compute"
+)
+
+// Embed copies rows of a table.
+func (b *Backend) Embed(dst compute.Tensor, t compute.Table, ids []int32) {
+	m, ok := t.(*table)
+	if !ok || m.home != b {
+		panic(fmt.Sprintf("ref: a table of another backend, %T", t))
+	}
+	if dst.Rows != len(ids) || dst.Cols != m.cols {
+		panic(fmt.Sprintf("ref: embedding %d rows of a table %d×%d into %v", len(ids), m.rows, m.cols, dst))
+	}
+	inside(ids, m.rows)
+	if !b.ready(dst) {
+		return
+	}
+	out := b.values(dst)
+	b.each(len(ids), func(_ *worker, i int) { m.row(out[i*m.cols:][:m.cols], int(ids[i])) })
+}
+
+// Gather copies rows of src, which has the kind of dst.
+func (b *Backend) Gather(dst, src compute.Tensor, rows []int32) {
+	if dst.Rows != len(rows) || dst.Cols != src.Cols || dst.Kind != src.Kind {
+		panic(fmt.Sprintf("ref: gathering %d rows of %v into %v", len(rows), src, dst))
+	}
+	inside(rows, src.Rows)
+	if !b.apart(dst, src) {
+		return
+	}
+	out, in := b.values(dst), b.values(src)
+	for i, r := range rows {
+		copy(out[i*dst.Cols:][:dst.Cols], in[int(r)*src.Cols:])
+	}
+}
+
+// inside panics unless all rows are among n.
+func inside(rows []int32, n int) {
+	for _, r := range rows {
+		if r < 0 || int(r) >= n {
+			panic(fmt.Sprintf("ref: row %d of %d", r, n))
+		}
+	}
+}
+
+// Copy copies values.
+func (b *Backend) Copy(dst, src compute.Tensor) {
+	if dst.Len() != src.Len() {
+		panic(fmt.Sprintf("ref: copying %v to %v", src, dst))
+	}
+	if b.apart(dst, src) {
+		copy(b.values(dst), b.values(src))
+	}
+}
+
+// Euler computes x += dt·v.
+func (b *Backend) Euler(x, v compute.Tensor, dt float32) {
+	if x.Rows != v.Rows || x.Cols != v.Cols || x.Kind != compute.F32 {
+		panic(fmt.Sprintf("ref: moving %v along %v", x, v))
+	}
+	if !b.apart(x, v) {
+		return
+	}
+	out := b.values(x)
+	for i, d := range b.values(v) {
+		out[i] += dt * d
+	}
+}
+
+// Guide joins two predictions.
+func (b *Backend) Guide(dst, positive, negative compute.Tensor, scale float32) {
+	for _, t := range []compute.Tensor{positive, negative} {
+		if t.Rows != dst.Rows || t.Cols != dst.Cols {
+			panic(fmt.Sprintf("ref: guiding %v from %v into %v", positive, negative, dst))
+		}
+		if t.Offset != dst.Offset && !b.apart(dst, t) {
+			return
+		}
+	}
+	if !b.ready(dst, positive, negative) {
+		return
+	}
+	out, p, n := b.values(dst), b.values(positive), b.values(negative)
+	b.each(dst.Rows, func(_ *worker, i int) {
+		at, end := i*dst.Cols, (i+1)*dst.Cols
+		guide(out[at:end], p[at:end], n[at:end], float64(scale))
+	})
+}
+
+// guide joins the predictions of one token. dst may be one of them.
+func guide(dst, positive, negative []float32, scale float64) {
+	joined := 0.0
+	for i, n := range negative {
+		c := float64(n) + scale*(float64(positive[i])-float64(n))
+		joined += c * c
+	}
+	f := 0.0
+	if joined > 0 {
+		f = math.Sqrt(squares(positive) / joined)
+	}
+	for i, n := range negative {
+		dst[i] = float32((float64(n) + scale*(float64(positive[i])-float64(n))) * f)
+	}
+}
+
+// Finite makes a NaN or an infinity an error that sticks.
+func (b *Backend) Finite(x compute.Tensor, what string) {
+	if !b.ready(x) {
+		return
+	}
+	for i, v := range b.values(x) {
+		if v-v != 0 {
+			b.stick(fault.Wrap(fault.Internal, "", fmt.Errorf("checking %s: value %d of row %d of %v is %v",
+				what, i%x.Cols, i/x.Cols, x, v)))
+			return
+		}
+	}
+}
