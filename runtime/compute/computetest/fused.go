@@ -76,8 +76,8 @@ func (m *machine) mod(rows, parts, width int, plusOne bool) modTruth {
 // residual.
 func preAndPost(m *machine) {
 	const rows, out = 21, 128
-	svdq, quantised := m.svdq(128, out, 16, false)
-	q, err := m.b.LoadLinear(svdq)
+	svdq := NewSVDQ(m.rng, 128, out, 16, false)
+	q, err := m.b.LoadLinear(svdq.Spec)
 	require.NoError(m, err)
 	d, plain := m.dense(safetensors.BF16, 128, true, out)
 	for _, l := range []struct {
@@ -87,7 +87,7 @@ func preAndPost(m *machine) {
 		tol   float64
 	}{
 		{"dense", d, plain.apply, m.tol.Act},
-		{"svdq", q, func(x matrix) matrix { return quantised.apply(x, false) }, m.tol.SVDQ},
+		{"svdq", q, func(x matrix) matrix { return matrix{rows, out, svdq.Apply(x.v)} }, m.tol.SVDQ},
 	} {
 		for _, p := range m.pres(rows, 128) {
 			for i, s := range m.posts(rows, out, compute.Act) {

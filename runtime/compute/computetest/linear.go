@@ -62,8 +62,8 @@ func linearSVDQ(m *machine) {
 		{3, 640, 256, 128, true},
 	} {
 		m.sub(fmt.Sprintf("%dx%d to %d, rank %d, shifted %v", c.n, c.in, c.out, c.rank, c.shifted), func(m *machine) {
-			s, p := m.svdq(c.in, c.out, c.rank, c.shifted)
-			l, err := m.b.LoadLinear(s)
+			s := NewSVDQ(m.rng, c.in, c.out, c.rank, c.shifted)
+			l, err := m.b.LoadLinear(s.Spec)
 			require.NoError(m, err)
 			require.Equal(m, c.in, l.In())
 			require.Equal(m, c.out, l.Out())
@@ -75,7 +75,7 @@ func linearSVDQ(m *machine) {
 				v = preTruth{kind: compute.GELUTanh}.apply(v)
 			}
 			m.b.Linear(y, l, x, pre, compute.Post{})
-			m.near(y, p.apply(v, c.shifted), m.tol.SVDQ)
+			m.near(y, matrix{c.n, c.out, s.Apply(v.v)}, m.tol.SVDQ)
 		})
 	}
 }
