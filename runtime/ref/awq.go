@@ -67,18 +67,25 @@ func (a *awq) prepare(*Backend, *block) {}
 func (a *awq) multiply(w *worker, k *block, y rows, from, to, first, outs int) {
 	weights := rows{grow(&w.weights, outs*a.in), a.in}
 	for i := range outs {
-		a.row(weights.at(i, 0, a.in), a.source(first+i))
+		a.row(w, weights.at(i, 0, a.in), a.source(first+i))
 	}
 	multiply(y, rows{k.x[from*k.cols:], k.cols}, weights, to-from, outs, a.in)
 	addBias(y, a.bias[first:][:outs], to-from)
 }
 
-// row decodes row n of the file.
-func (a *awq) row(dst []float32, n int) {
-	for k := range dst {
-		g := k / packing.TileColumns * a.out
-		code := float32(packing.AWQCodeAt(n, k, a.in).Of(a.codes))
-		dst[k] = code*valueAt(a.scales, g+n) + valueAt(a.zeros, g+n)
+// row decodes row n of the file. Four rows lie together and are unpacked together.
+func (a *awq) row(w *worker, dst []float32, n int) {
+	const together = 4
+	size := together * a.in
+	codes := grow(&w.units, size)
+	must(packing.UnpackAWQ(codes, a.codes[n/together*size/2:][:size/2], together, a.in))
+	codes = codes[n%together*a.in:][:a.in]
+	for g := range a.in / packing.TileColumns {
+		scale, zero := valueAt(a.scales, g*a.out+n), valueAt(a.zeros, g*a.out+n)
+		at := g * packing.TileColumns
+		for i, c := range codes[at:][:packing.TileColumns] {
+			dst[at+i] = float32(c)*scale + zero
+		}
 	}
 }
 

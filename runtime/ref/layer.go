@@ -44,6 +44,7 @@ type block struct {
 	rows, cols int
 	x          []float32 // [rows][cols]
 	low        []float32 // [rows][rank]
+	scales     []float32 // [rows][groups], of an x that was quantised
 }
 
 func (k *block) row(i int) []float32 { return k.x[i*k.cols:][:k.cols] }

@@ -48,6 +48,8 @@ const valueSize = 4
 type Options struct {
 	// ArenaBytes is the size of the arena; 0 is DefaultArena.
 	ArenaBytes int64
+	// Numerics is how linears of an SVDQuant checkpoint are computed.
+	Numerics Numerics
 	// Workers is how many goroutines compute at a time; 0 is GOMAXPROCS.
 	Workers int
 	// Poison fills new tensors with NaN, so that a test finds reads of what was never
@@ -57,14 +59,15 @@ type Options struct {
 
 // Backend is a compute.Backend. It is used by one goroutine at a time.
 type Backend struct {
-	arena   compute.Arena
-	memory  []float32
-	release func() error
-	workers []*worker
-	block   block
-	lines   []float32 // of a convolution
-	poison  bool
-	err     error // what sticks
+	arena    compute.Arena
+	memory   []float32
+	release  func() error
+	workers  []*worker
+	block    block
+	lines    []float32 // of a convolution
+	poison   bool
+	numerics Numerics
+	err      error // what sticks
 }
 
 var _ compute.Backend = (*Backend)(nil)
@@ -78,10 +81,10 @@ func New(o Options) *Backend {
 	if o.Workers == 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
-	if o.ArenaBytes < 0 || o.Workers < 0 {
-		panic(fmt.Sprintf("ref: an arena of %d bytes, %d workers", o.ArenaBytes, o.Workers))
+	if o.ArenaBytes < 0 || o.Workers < 0 || o.Numerics > Int8Blocks {
+		panic(fmt.Sprintf("ref: an arena of %d bytes, %d workers, numerics %v", o.ArenaBytes, o.Workers, o.Numerics))
 	}
-	b := &Backend{arena: compute.Arena{Limit: o.ArenaBytes}, poison: o.Poison}
+	b := &Backend{arena: compute.Arena{Limit: o.ArenaBytes}, poison: o.Poison, numerics: o.Numerics}
 	b.memory, b.release = reserve(int((o.ArenaBytes + valueSize - 1) / valueSize))
 	for range o.Workers {
 		b.workers = append(b.workers, &worker{})

@@ -14,6 +14,8 @@ import (
 type svdq struct {
 	size
 	rank                    int
+	numerics                Numerics
+	shifted                 bool
 	codes, scales, down, up []byte
 	smooth, bias            []float32
 }
@@ -23,8 +25,8 @@ func loadSVDQ(b *Backend, s compute.SVDQ) (*svdq, error) {
 		return nil, loading(s.QWeight, fmt.Errorf("it or %v has not two dimensions", s.Down))
 	}
 	q := &svdq{
-		size:  size{b, int(2 * s.QWeight.Shape[1]), int(s.QWeight.Shape[0])},
-		rank:  int(s.Down.Shape[1]),
+		size: size{b, int(2 * s.QWeight.Shape[1]), int(s.QWeight.Shape[0])},
+		rank: int(s.Down.Shape[1]), numerics: b.numerics, shifted: s.Shifted,
 		codes: s.QWeight.Data, scales: s.WScales.Data, down: s.Down.Data, up: s.Up.Data,
 	}
 	if q.in%packing.TileRows != 0 || q.out%packing.TileRows != 0 || q.rank%packing.RankUnit != 0 {
@@ -48,7 +50,7 @@ func loadSVDQ(b *Backend, s compute.SVDQ) (*svdq, error) {
 		}
 	}
 	q.smooth, q.bias = unpackVector(s.Smooth.Data), unpackVector(s.Bias.Data)
-	if s.Shifted {
+	if q.shifted && q.numerics != W4A4 {
 		q.undoShift(b)
 	}
 	return q, nil
@@ -82,9 +84,13 @@ func (q *svdq) undoShift(b *Backend) {
 
 func (q *svdq) tile() int { return packing.TileRows }
 
-// prepare computes D·x, and then x/s in place.
+// prepare computes D·x, and then, in place, x/s or its codes.
 func (q *svdq) prepare(b *Backend, k *block) {
 	q.project(b, k)
+	if q.numerics != Dense {
+		q.quantise(b, k)
+		return
+	}
 	b.each(k.rows, func(_ *worker, i int) {
 		for j, v := range k.row(i) {
 			k.x[i*k.cols+j] = v / q.smooth[j]
@@ -106,8 +112,11 @@ func (q *svdq) project(b *Backend, k *block) {
 }
 
 func (q *svdq) multiply(w *worker, k *block, y rows, from, to, first, outs int) {
-	n := to - from
-	multiply(y, rows{k.x[from*k.cols:], k.cols}, q.decode(w, first), n, outs, q.in)
+	if q.numerics == Dense {
+		multiply(y, rows{k.x[from*k.cols:], k.cols}, q.decode(w, first), to-from, outs, q.in)
+	} else {
+		q.grouped(w, k, y, from, to, first, outs)
+	}
 	q.finish(w, k, y, from, to, first, outs)
 }
 
@@ -115,7 +124,7 @@ func (q *svdq) multiply(w *worker, k *block, y rows, from, to, first, outs int) 
 func (q *svdq) finish(w *worker, k *block, y rows, from, to, first, outs int) {
 	up := q.decodeUp(w, first)
 	low := rows{k.low[from*q.rank:], q.rank}
-	branch := rows{grow(&w.branch, partRows*outs), outs}
+	branch := rows{grow(&w.branch, (to-from)*outs), outs}
 	multiply(branch, low, up, to-from, outs, q.rank)
 	for i := range to - from {
 		sum := branch.at(i, 0, outs)

@@ -12,7 +12,8 @@ type worker struct {
 	low     []float32 // a tile of a factor of low rank
 	branch  []float32 // a tile of results of the branch of low rank
 	codes   []int8
-	bytes   []uint8
+	scales  []float32 // of a tile of weights
+	units   []uint8   // codes of an AWQ linear
 	bits    []uint16
 }
 

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 
+	"pgregory.net/rapid"
+
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
 )
 
@@ -24,13 +26,41 @@ func attend(m *machine) {
 		{99, 99, compute.Attention{Heads: 1, KVHeads: 1, Dim: 384}},
 	} {
 		m.sub(fmt.Sprintf("%d to %d, %+v", c.n, c.m, c.a), func(m *machine) {
-			c.a.Scale = float32(1 / math.Sqrt(float64(c.a.Dim)))
-			q, qv := m.random(compute.Act, c.n, c.a.Heads*c.a.Dim)
-			k, kv := m.random(compute.Act, c.m, c.a.KVHeads*c.a.Dim)
-			v, vv := m.random(compute.Act, c.m, c.a.KVHeads*c.a.Dim)
-			y := m.poisoned(compute.Act, c.n, c.a.Heads*c.a.Dim)
-			m.b.Attention(y, q, k, v, c.a)
-			m.near(y, attention(qv, kv, vv, c.a), m.tol.Act)
+			m.attention(c.n, c.m, c.a)
 		})
 	}
+}
+
+// attention holds one attention against the truth. Scores are large, so that some weights
+// are near one.
+func (m *machine) attention(n, keys int, a compute.Attention) {
+	m.Helper()
+	a.Scale = float32(1.5 / math.Sqrt(float64(a.Dim)))
+	q, qv := m.random(compute.Act, n, a.Heads*a.Dim)
+	k, kv := m.random(compute.Act, keys, a.KVHeads*a.Dim)
+	v, vv := m.random(compute.Act, keys, a.KVHeads*a.Dim)
+	y := m.poisoned(compute.Act, n, a.Heads*a.Dim)
+	m.b.Attention(y, q, k, v, a)
+	m.near(y, attention(qv, kv, vv, a), m.tol.Act)
+}
+
+// attendAnyShape is attend for shapes and windows that nobody thought of.
+func attendAnyShape(m *machine) {
+	m.property(func(m *machine, t *rapid.T) {
+		a := compute.Attention{KVHeads: rapid.IntRange(1, 3).Draw(t, "kv heads"), Causal: rapid.Bool().Draw(t, "causal")}
+		a.Heads = a.KVHeads * rapid.IntRange(1, 3).Draw(t, "heads for each")
+		a.Dim = 8 * rapid.IntRange(1, 17).Draw(t, "dim in eights")
+		n := rapid.IntRange(1, 70).Draw(t, "rows")
+		keys := n
+		switch {
+		case rapid.Bool().Draw(t, "windows"):
+			for end := 0; end < n; {
+				end = min(n, end+rapid.IntRange(1, 40).Draw(t, "window"))
+				a.Windows = append(a.Windows, int32(end))
+			}
+		case !a.Causal:
+			keys = rapid.IntRange(1, 70).Draw(t, "keys")
+		}
+		m.attention(n, keys, a)
+	})
 }

@@ -7,8 +7,9 @@
 // backend's format is no error. Weights are given as bytes, packed by package packing as in
 // a file.
 //
-// New tensors are filled with NaN before an operation writes them, so that a value which
-// was not written is seen.
+// Results are full of NaN before an operation writes them, so that a value which was not
+// written is seen, and so is one beside them. Inputs have a mean, columns and rows of very
+// different size, and sizes that fill no tile.
 package computetest
 
 import (
@@ -21,7 +22,8 @@ import (
 // the whole tensor, and for each value no more than valueFactor times that, of its own size
 // and its row's root mean square together.
 type Tolerance struct {
-	// F32 is for results of kind F32 from inputs of kind F32, Act for all others.
+	// F32 is for operations other than products of matrices of which all tensors are F32,
+	// Act for all others.
 	F32, Act float64
 	// SVDQ is for linears of an SVDQuant checkpoint, which a backend may compute with
 	// quantised activations. 0 is Act.
@@ -31,8 +33,8 @@ type Tolerance struct {
 // valueFactor is how many times the tolerance of a tensor a single value may be off.
 const valueFactor = 8
 
-// Run runs the suite on backends that open makes, one for each test; the suite closes them.
-// An arena of 64 MiB is enough.
+// Run runs the suite on backends that open makes, one for each test and more for those of
+// errors; the suite closes them. An arena of 64 MiB is enough.
 func Run(t *testing.T, open func(t *testing.T) compute.Backend, tol Tolerance) {
 	t.Helper()
 	if tol.SVDQ == 0 {
@@ -45,14 +47,32 @@ func Run(t *testing.T, open func(t *testing.T) compute.Backend, tol Tolerance) {
 		{"LinearDense", linearDense},
 		{"LinearSVDQ", linearSVDQ},
 		{"LinearAWQ", linearAWQ},
+		{"LinearAnyShape", linearAnyShape},
 		{"PreAndPost", preAndPost},
+		{"ModulationRows", modulationRows},
+		{"Apply", apply},
 		{"Convolve", convolve},
+		{"ConvolvePreAndPost", convolvePreAndPost},
 		{"Attention", attend},
+		{"AttentionAnyShape", attendAnyShape},
 		{"Heads", heads},
+		{"Embed", embed},
+		{"Gather", gather},
+		{"Copy", copies},
+		{"Euler", euler},
+		{"Guide", guide},
+		{"Views", views},
+		{"Arena", arena},
+		{"Order", order},
+		{"Repeats", repeats},
+		{"ArenaFull", arenaFull},
+		{"Finite", finite},
+		{"Shapes", shapes},
+		{"Loading", loading},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := open(t)
-			c.run(&machine{T: t, b: b, tol: tol, rng: seeded(c.name)})
+			c.run(newMachine(t, c.name, b, tol, open))
 			if err := b.Close(); err != nil {
 				t.Errorf("closing the backend: %v", err)
 			}

@@ -76,8 +76,8 @@ func (m *machine) mod(rows, parts, width int, plusOne bool) modTruth {
 // residual.
 func preAndPost(m *machine) {
 	const rows, out = 21, 128
-	svdq, quantised := m.svdq(128, out, 16, false)
-	q, err := m.b.LoadLinear(svdq)
+	svdq := NewSVDQ(m.rng, 128, out, 16, false)
+	q, err := m.b.LoadLinear(svdq.Spec)
 	require.NoError(m, err)
 	d, plain := m.dense(safetensors.BF16, 128, true, out)
 	for _, l := range []struct {
@@ -87,7 +87,7 @@ func preAndPost(m *machine) {
 		tol   float64
 	}{
 		{"dense", d, plain.apply, m.tol.Act},
-		{"svdq", q, func(x matrix) matrix { return quantised.apply(x, false) }, m.tol.SVDQ},
+		{"svdq", q, func(x matrix) matrix { return matrix{rows, out, svdq.Apply(x.v)} }, m.tol.SVDQ},
 	} {
 		for _, p := range m.pres(rows, 128) {
 			for i, s := range m.posts(rows, out, compute.Act) {
@@ -101,6 +101,45 @@ func preAndPost(m *machine) {
 					m.b.Linear(y, l.l, x, p.pre, s.post)
 					m.near(y, s.truth.apply(l.truth(p.truth.apply(v))), l.tol)
 				})
+			}
+		}
+	}
+}
+
+// modulationRows: the change of row before, between and behind the tokens.
+func modulationRows(m *machine) {
+	const rows, width = 13, 40
+	for _, until := range []int{0, 1, 7, rows, rows + 5} {
+		m.sub(fmt.Sprintf("until %d", until), func(m *machine) {
+			d, plain := m.dense(safetensors.BF16, width, false, width)
+			x, v := m.random(compute.Act, rows, width)
+			y, res := m.random(compute.Act, rows, width)
+			mod := m.mod(rows, 6, width, false)
+			mod.Until = until
+			m.b.Linear(y, d, x, compute.Pre{Kind: compute.LayerNorm, Eps: 1e-6, Mod: mod.Mod}, compute.Post{Kind: compute.GateAdd, Residual: y, Mod: mod.Mod})
+			want := plain.apply(preTruth{kind: compute.LayerNorm, eps: 1e-6, mod: &mod}.apply(v))
+			m.near(y, postTruth{kind: compute.GateAdd, residual: res, mod: &mod}.apply(want), m.tol.Act)
+		})
+	}
+}
+
+// apply: every Pre from each kind to each, wide and narrow, with a row of zeros.
+func apply(m *machine) {
+	for _, size := range []struct{ rows, width int }{{1, 2}, {5, 96}, {3, 1154}} {
+		for _, p := range m.pres(size.rows, size.width) {
+			for _, from := range kinds {
+				for _, to := range kinds {
+					m.sub(fmt.Sprintf("%s, %dx%d, %v to %v", p.name, size.rows, size.width, from, to), func(m *machine) {
+						values := m.heavy(size.rows, p.wide)
+						if size.rows > 1 {
+							clear(values[:p.wide])
+						}
+						x, v := m.upload(from, size.rows, p.wide, values)
+						y := m.poisoned(to, size.rows, size.width)
+						m.b.Apply(y, x, p.pre)
+						m.near(y, p.truth.apply(v), m.tolerance(from, to))
+					})
+				}
 			}
 		}
 	}

@@ -7,16 +7,44 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
 )
 
 // machine is a backend under test.
 type machine struct {
-	*testing.T
+	reporter
+	t   *testing.T
 	b   compute.Backend
 	tol Tolerance
 	rng *rand.Rand
+	// open makes another backend, for tests of what sticks.
+	open func(t *testing.T) compute.Backend
+}
+
+// reporter is what a test and a property have in common.
+type reporter interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+	FailNow()
+}
+
+// newMachine is the machine of a test.
+func newMachine(t *testing.T, name string, b compute.Backend, tol Tolerance, open func(t *testing.T) compute.Backend) *machine {
+	return &machine{reporter: t, t: t, b: b, tol: tol, rng: seeded(name), open: open}
+}
+
+// property checks f on shapes that rapid draws, each time in memory of its own.
+func (m *machine) property(f func(m *machine, t *rapid.T)) {
+	rapid.Check(m.t, func(t *rapid.T) {
+		mark := m.b.Mark()
+		defer m.b.Reset(mark)
+		inner := *m
+		inner.reporter = t
+		f(&inner, t)
+	})
 }
 
 // seeded is a source of numbers of its own for each name.
@@ -26,11 +54,11 @@ func seeded(name string) *rand.Rand {
 	return rand.New(rand.NewPCG(h.Sum64(), 1))
 }
 
-// case runs one case as a subtest, in an arena of its own.
+// sub runs a subtest, and gives its memory back.
 func (m *machine) sub(name string, f func(m *machine)) {
-	m.Run(name, func(t *testing.T) {
+	m.t.Run(name, func(t *testing.T) {
 		mark := m.b.Mark()
-		f(&machine{T: t, b: m.b, tol: m.tol, rng: seeded(t.Name())})
+		f(newMachine(t, name, m.b, m.tol, m.open))
 		require.NoError(t, m.b.Sync())
 		m.b.Reset(mark)
 	})

@@ -26,24 +26,6 @@ func (p plain) apply(x matrix) matrix {
 	return y
 }
 
-// apply is Q·((x + shift)/s) + U·(D·x) + b.
-func (q quantised) apply(x matrix, shifted bool) matrix {
-	shift := 0.0
-	if shifted {
-		shift = compute.Shift
-	}
-	smoothed := newMatrix(x.rows, x.cols)
-	for i := range smoothed.v {
-		smoothed.v[i] = (x.v[i] + shift) / q.smooth[i%x.cols]
-	}
-	y := plain{w: q.q, bias: q.bias}.apply(smoothed)
-	branch := plain{w: q.up}.apply(plain{w: q.down}.apply(x))
-	for i, v := range branch.v {
-		y.v[i] += v
-	}
-	return y
-}
-
 // modTruth is a compute.Mod over a table's values.
 type modTruth struct {
 	compute.Mod

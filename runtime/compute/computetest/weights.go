@@ -2,7 +2,9 @@ package computetest
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
+	"math/rand/v2"
 
 	"github.com/stretchr/testify/require"
 
@@ -62,12 +64,12 @@ func (m *machine) dense(d safetensors.DType, in int, bias bool, outs ...int) (co
 	return l, p
 }
 
-// bits are n random positive or signed bfloat16s around a size.
-func (m *machine) bits(n int, size float64, signed bool) []uint16 {
+// bits are n random bfloat16s around a size, positive or of both signs.
+func bits(rng *rand.Rand, n int, size float64, signed bool) []uint16 {
 	b := make([]uint16, n)
 	for i := range b {
-		v := size * math.Exp(0.5*m.rng.NormFloat64())
-		if signed && m.rng.IntN(2) == 0 {
+		v := size * math.Exp(0.5*rng.NormFloat64())
+		if signed && rng.IntN(2) == 0 {
 			v = -v
 		}
 		b[i] = bf16.Bits(float32(v))
@@ -86,36 +88,79 @@ func bytesOf(bits []uint16) []byte {
 	return b
 }
 
-// quantised is the parts of an SVDQ linear, in plain order.
-type quantised struct {
-	q            matrix // codes times scales
-	smooth, bias []float64
-	down, up     matrix // [rank, in], [out, rank]
+// SVDQ is a linear of random weights as an SVDQuant checkpoint has it, and its values in
+// plain order.
+type SVDQ struct {
+	Spec          compute.SVDQ
+	In, Out, Rank int
+	// Codes [out][in] are −7 to 7, Scales [out][in/64].
+	Codes  []int8
+	Scales []float64
+	// Smooth is [in], Bias [out], Down [rank][in], Up [out][rank].
+	Smooth, Bias, Down, Up []float64
 }
 
-// svdq is a linear as an SVDQuant file has it.
-func (m *machine) svdq(in, out, rank int, shifted bool) (compute.SVDQ, quantised) {
+// NewSVDQ makes a linear. Codes are normal values of which the largest of each group is 7,
+// and the sizes keep the variance of an input near one. It panics for sizes that a
+// checkpoint cannot have.
+func NewSVDQ(rng *rand.Rand, in, out, rank int, shifted bool) *SVDQ {
 	groups := in / packing.TileColumns
-	codes := make([]int8, out*in)
-	for i := range codes {
-		codes[i] = int8(m.rng.IntN(15) - 7)
+	s := &SVDQ{In: in, Out: out, Rank: rank, Codes: make([]int8, out*in)}
+	for g := range out * groups {
+		codes(s.Codes[g*packing.TileColumns:][:packing.TileColumns], rng)
 	}
-	scales := m.bits(out*groups, 0.1/math.Sqrt(float64(in)), false)
-	smooth, bias := m.bits(in, 1, false), m.bits(out, 0.5, true)
-	down, up := m.bits(rank*in, 1/math.Sqrt(float64(in)), true), m.bits(out*rank, 0.3/math.Sqrt(float64(rank)), true)
-	p := quantised{q: newMatrix(out, in), down: matrix{rank, in, halves(down)}, up: matrix{out, rank, halves(up)}}
-	p.smooth, p.bias = halves(smooth), halves(bias)
-	for i := range p.q.v {
-		p.q.v[i] = float64(codes[i]) * half(scales[i/packing.TileColumns])
+	scales := bits(rng, out*groups, 0.35/math.Sqrt(float64(in)), false)
+	smooth, bias := bits(rng, in, 1, false), bits(rng, out, 0.5, true)
+	down := bits(rng, rank*in, 1/math.Sqrt(float64(in)), true)
+	up := bits(rng, out*rank, 0.3/math.Sqrt(float64(rank)), true)
+	s.Scales, s.Smooth, s.Bias, s.Down, s.Up = halves(scales), halves(smooth), halves(bias), halves(down), halves(up)
+	s.Spec = compute.SVDQ{
+		QWeight: packed("qweight", safetensors.I8, out*in/2, func(b []byte) error { return packing.PackInt4(b, s.Codes, out, in) }, out, in/2),
+		WScales: packed("wscales", safetensors.BF16, out*groups*2, func(b []byte) error { return packing.PackScales(b, scales, out, in) }, groups, out),
+		Smooth:  packed("smooth_factor", safetensors.BF16, in*2, func(b []byte) error { return packing.PackVector(b, smooth) }, in),
+		Bias:    packed("bias", safetensors.BF16, out*2, func(b []byte) error { return packing.PackVector(b, bias) }, out),
+		Down:    packed("proj_down", safetensors.BF16, in*rank*2, func(b []byte) error { return packing.PackDown(b, down, in, rank) }, in, rank),
+		Up:      packed("proj_up", safetensors.BF16, out*rank*2, func(b []byte) error { return packing.PackUp(b, up, out, rank) }, out, rank),
+		Shifted: shifted,
 	}
-	s := compute.SVDQ{Shifted: shifted}
-	s.QWeight = m.packed("qweight", safetensors.I8, out*in/2, []int{out, in / 2}, func(b []byte) error { return packing.PackInt4(b, codes, out, in) })
-	s.WScales = m.packed("wscales", safetensors.BF16, out*groups*2, []int{groups, out}, func(b []byte) error { return packing.PackScales(b, scales, out, in) })
-	s.Smooth = m.packed("smooth_factor", safetensors.BF16, in*2, []int{in}, func(b []byte) error { return packing.PackVector(b, smooth) })
-	s.Bias = m.packed("bias", safetensors.BF16, out*2, []int{out}, func(b []byte) error { return packing.PackVector(b, bias) })
-	s.Down = m.packed("proj_down", safetensors.BF16, in*rank*2, []int{in, rank}, func(b []byte) error { return packing.PackDown(b, down, in, rank) })
-	s.Up = m.packed("proj_up", safetensors.BF16, out*rank*2, []int{out, rank}, func(b []byte) error { return packing.PackUp(b, up, out, rank) })
-	return s, p
+	return s
+}
+
+// codes are normal values scaled so that the largest is 7.
+func codes(dst []int8, rng *rand.Rand) {
+	v := make([]float64, len(dst))
+	top := 0.0
+	for i := range v {
+		v[i] = rng.NormFloat64()
+		top = max(top, math.Abs(v[i]))
+	}
+	for i := range dst {
+		dst[i] = int8(math.RoundToEven(v[i] / top * 7))
+	}
+}
+
+// Apply is Q·((x + shift)/s) + U·(D·x) + b in float64, for rows of x, row-major: what the
+// stored numbers mean, with the shift if the linear is Shifted.
+func (s *SVDQ) Apply(x []float64) []float64 {
+	q := plain{w: newMatrix(s.Out, s.In), bias: s.Bias}
+	for i := range q.w.v {
+		q.w.v[i] = float64(s.Codes[i]) * s.Scales[i/packing.TileColumns]
+	}
+	shift := 0.0
+	if s.Spec.Shifted {
+		shift = compute.Shift
+	}
+	in := matrix{len(x) / s.In, s.In, x}
+	smoothed := newMatrix(in.rows, in.cols)
+	for i := range smoothed.v {
+		smoothed.v[i] = (x[i] + shift) / s.Smooth[i%s.In]
+	}
+	y := q.apply(smoothed)
+	down, up := plain{w: matrix{s.Rank, s.In, s.Down}}, plain{w: matrix{s.Out, s.Rank, s.Up}}
+	for i, v := range up.apply(down.apply(in)).v {
+		y.v[i] += v
+	}
+	return y.v
 }
 
 func halves(bits []uint16) []float64 {
@@ -127,13 +172,14 @@ func halves(bits []uint16) []float64 {
 }
 
 // packed is a tensor that pack fills.
-func (m *machine) packed(name string, d safetensors.DType, size int, shape []int, pack func([]byte) error) compute.Weight {
-	m.Helper()
+func packed(name string, d safetensors.DType, size int, pack func([]byte) error, shape ...int) compute.Weight {
 	w := compute.Weight{Name: name, DType: d, Data: make([]byte, size)}
 	for _, s := range shape {
 		w.Shape = append(w.Shape, int64(s))
 	}
-	require.NoError(m, pack(w.Data))
+	if err := pack(w.Data); err != nil {
+		panic(fmt.Sprintf("computetest: packing %s: %v", name, err))
+	}
 	return w
 }
 
@@ -145,9 +191,9 @@ func (m *machine) awq(in, out, parts int) (compute.AWQ, plain) {
 	for i := range codes {
 		codes[i] = uint8(m.rng.IntN(16))
 	}
-	scales := m.bits(groups*out, 0.2/math.Sqrt(float64(in)), false)
-	zeros := m.bits(groups*out, 1.4/math.Sqrt(float64(in)), true)
-	bias := m.bits(out, 0.5, true)
+	scales := bits(m.rng, groups*out, 0.2/math.Sqrt(float64(in)), false)
+	zeros := bits(m.rng, groups*out, 1.4/math.Sqrt(float64(in)), true)
+	bias := bits(m.rng, out, 0.5, true)
 	p := plain{w: newMatrix(out, in), bias: make([]float64, out)}
 	for n := range out {
 		o := n
@@ -161,9 +207,9 @@ func (m *machine) awq(in, out, parts int) (compute.AWQ, plain) {
 		}
 	}
 	s := compute.AWQ{Parts: parts}
-	s.QWeight = m.packed("qweight", safetensors.I32, out*in/2, []int{out / 4, in / 2}, func(b []byte) error { return packing.PackAWQ(b, codes, out, in) })
+	s.QWeight = packed("qweight", safetensors.I32, out*in/2, func(b []byte) error { return packing.PackAWQ(b, codes, out, in) }, out/4, in/2)
 	bf := func(name string, bits []uint16, shape ...int) compute.Weight {
-		return m.packed(name, safetensors.BF16, 2*len(bits), shape, func(b []byte) error { copy(b, bytesOf(bits)); return nil })
+		return packed(name, safetensors.BF16, 2*len(bits), func(b []byte) error { copy(b, bytesOf(bits)); return nil }, shape...)
 	}
 	s.WScales, s.WZeros, s.Bias = bf("wscales", scales, groups, out), bf("wzeros", zeros, groups, out), bf("bias", bias, out)
 	return s, p
