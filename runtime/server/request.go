@@ -307,7 +307,7 @@ func (r *reader) array(list json.RawMessage, at ...any) []json.RawMessage {
 }
 
 // errNoObject is about JSON that is no object.
-var errNoObject = errors.New("Input should be a valid dictionary")
+var errNoObject = errors.New("it is no JSON object")
 
 // members calls each for every member of the JSON object that data is, in order, also for
 // keys that occur again. Keys are exact, other than in encoding/json.
@@ -343,7 +343,7 @@ func members(data []byte, each func(key string, value json.RawMessage)) error {
 // syntax says what is wrong with JSON.
 func syntax(err error, at []any) invalid {
 	if errors.Is(err, errNoObject) {
-		return invalid{Loc: at, Msg: err.Error(), Type: "dict_type"}
+		return invalid{Loc: at, Msg: "Input should be a valid dictionary", Type: "dict_type"}
 	}
 	text := err.Error()
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
