@@ -10,6 +10,7 @@ import (
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
+	"github.com/plimsoll-oci/plimsoll/runtime/plan"
 	"github.com/plimsoll-oci/plimsoll/runtime/ref"
 	"github.com/plimsoll-oci/plimsoll/runtime/weights"
 	"github.com/plimsoll-oci/plimsoll/verify/modelset/modelsettest"
@@ -37,13 +38,11 @@ func unused(at ...string) (names []string) {
 // TestTensors: at the published size the model takes every tensor but those of the
 // convolutions over time.
 func TestTensors(t *testing.T) {
-	_, file := files(t, modelsettest.Real())
+	config, file := files(t, published())
 	set := described(t, file, slices.Clone)
-	c := Config{Base: 96, Mult: []int{1, 2, 4, 4}, Blocks: 2, Latents: 16}
-	l := &builder{set: set}
-	l.encoder(c)
-	l.decoder(c)
-	require.NoError(t, set.Err())
+	m, err := New(plan.New(plan.Options{}), config, set)
+	require.NoError(t, err)
+	require.Equal(t, Config{Base: 96, Mult: []int{1, 2, 4, 4}, Blocks: 2, Latents: 16}, m.Config())
 	require.Equal(t, unused("decoder.up_blocks.0.upsamplers.0", "decoder.up_blocks.1.upsamplers.0", "encoder.down_blocks.5", "encoder.down_blocks.8"), set.Untaken())
 }
 

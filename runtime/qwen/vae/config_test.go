@@ -7,18 +7,17 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
-	"github.com/plimsoll-oci/plimsoll/verify/modelset/modelsettest"
 )
 
 func TestParseConfig(t *testing.T) {
-	published := Config{Base: 96, Mult: []int{1, 2, 4, 4}, Blocks: 2, Latents: 16}
-	data, _ := files(t, modelsettest.Real())
+	want := Config{Base: 96, Mult: []int{1, 2, 4, 4}, Blocks: 2, Latents: 16}
+	data, _ := files(t, published())
 	c, err := ParseConfig(data)
 	require.NoError(t, err)
-	require.Equal(t, published, c)
+	require.Equal(t, want, c)
 	c, err = ParseConfig([]byte(`{"_class_name": "AutoencoderKLQwenImage"}`))
 	require.NoError(t, err)
-	require.Equal(t, published, c)
+	require.Equal(t, want, c)
 	c, err = ParseConfig([]byte(`{"_class_name": "AutoencoderKLQwenImage", "base_dim": 5, "dim_mult": [3, 2, 4, 6], "num_res_blocks": 1,
 		"z_dim": 7, "input_channels": 3, "attn_scales": [], "temperal_downsample": [true, true, true], "dropout": 0.5, "_note": "x"}`))
 	require.NoError(t, err)

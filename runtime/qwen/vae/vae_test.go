@@ -24,6 +24,13 @@ const (
 	weightsFile = "vae/diffusion_pytorch_model.safetensors"
 )
 
+// published has the dimensions of the published VAE; the rest of the set is small.
+func published() modelsettest.Params {
+	p := modelsettest.Golden()
+	p.VAE = modelsettest.Real().VAE
+	return p
+}
+
 // files are the VAE's configuration and weights of a generated set.
 func files(t testing.TB, p modelsettest.Params) (config []byte, tensors modelsettest.File) {
 	t.Helper()
