@@ -212,4 +212,5 @@ def main():
     save_file({k: v.float().contiguous() for k, v in golden.items()}, output, {"golden": json.dumps(facts)})
 
 
-main()
+if __name__ == "__main__":
+    main()
