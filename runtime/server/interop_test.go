@@ -44,6 +44,18 @@ func TestInteropSchemathesisFinds(t *testing.T) {
 	require.Contains(t, string(out), "Server error")
 }
 
+// TestInteropDocs: a browser renders the page under its own policy: every route and schema.
+func TestInteropDocs(t *testing.T) {
+	interoptest.Require(t, "chromium")
+	s := start(t, newDouble(), nil)
+	dom := interoptest.Run(t, "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+		"--user-data-dir="+t.TempDir(), "--virtual-time-budget=5000", "--dump-dom", s.url+"/docs")
+	require.Contains(t, dom, "plimsoll 1.2.3")
+	for _, text := range []string{"/edit-image", "/batch-edit-image", "/model-config", "schema-ImageEditRequest", "num_inference_steps", "GPU_MEMORY_ERROR"} {
+		require.Contains(t, dom, text)
+	}
+}
+
 // schemathesis prepares a run on the service at url. What a random text is as an image no
 // schema can say, so that a request of the right shape may be refused.
 func schemathesis(t *testing.T, url string) *exec.Cmd {
