@@ -15,16 +15,21 @@ import (
 func TestInteropSchemathesis(t *testing.T) {
 	interoptest.Require(t, "python3")
 	for name, change := range map[string]func(*server.Config){
-		"default": nil,
+		"default":      nil,
+		"model-config": func(c *server.Config) { c.ModelConfig = true },
+		"key":          func(c *server.Config) { c.APIKey = "s3cret" },
 		"compat": func(c *server.Config) {
 			c.Compat, c.ModelConfig, c.Origins = true, true, []string{"*"}
 		},
-		"key": func(c *server.Config) { c.APIKey = "s3cret" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := newDouble()
 			s := start(t, d, change)
-			out, err := schemathesis(t, s.url).CombinedOutput()
+			c := schemathesis(t, s.url)
+			if name == "compat" { // numbers may be text there
+				c.Args = append(c.Args, "--exclude-checks=positive_data_acceptance,negative_data_rejection")
+			}
+			out, err := c.CombinedOutput()
 			t.Logf("%s", out)
 			require.NoError(t, err)
 			require.Positive(t, d.count(), "edits were asked for")
