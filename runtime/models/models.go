@@ -26,6 +26,8 @@ type Folder struct {
 	dir    string
 	config *manifests.ModelConfig
 	disk   modelfiles.Disk
+	// foreign says that the folder is not ours: what else lies in it is nobody's business.
+	foreign bool
 }
 
 // Content is an opened model file, whole or in parts: one file to its reader.
@@ -36,6 +38,10 @@ type Content = modelfiles.Local
 func New(dir string, c *manifests.ModelConfig) *Folder {
 	return &Folder{dir: dir, config: c, disk: modelfiles.Folder(dir, nil)}
 }
+
+// Remember makes Verify keep the sums of files that were found right in a memo, and spare
+// the second reading of what the memo knows. It is to be called before Verify.
+func (f *Folder) Remember(memo *verify.Memo) { f.disk.Memo = memo }
 
 // Dir is the folder's path as New was given it.
 func (f *Folder) Dir() string { return f.dir }

@@ -19,6 +19,9 @@ const maxStrangers = 100
 // strangers warns of what lies in the folder and is none of the files: bytes that nobody
 // verifies and nobody needs. Links to folders are not followed.
 func (f *Folder) strangers() verify.Findings {
+	if f.foreign {
+		return nil
+	}
 	known := map[string]bool{}
 	for _, file := range f.config.Files {
 		for _, piece := range f.disk.Pieces(file) {

@@ -28,6 +28,10 @@ type Options struct {
 	Jobs int
 	// Deep judges the values of weights too, in the same read.
 	Deep bool
+	// Structure leaves the sums out, so that a model is checked in under a second: sizes,
+	// headers and how the files fit together. Sums that were taken before, and that the memo
+	// remembers, are not taken again in any case.
+	Structure bool
 	// Progress, if not nil, is told of bytes as they are done with, Total in all. It is
 	// called from several goroutines at a time.
 	Progress func(n int64)
@@ -58,7 +62,7 @@ func (r *Report) Err() error {
 // in the report, whose Err makes one error of it. An error here means only that ctx ended
 // first; there is no report then.
 func (f *Folder) Verify(ctx context.Context, o Options) (*Report, error) {
-	r, err := modelfiles.Verify(ctx, f.config, f.disk, modelfiles.Options{Jobs: o.Jobs, Deep: o.Deep, Progress: o.Progress, Hints: hints})
+	r, err := modelfiles.Verify(ctx, f.config, f.disk, modelfiles.Options{Jobs: o.Jobs, Deep: o.Deep, Structure: o.Structure, Progress: o.Progress, Hints: hints})
 	if err != nil {
 		return nil, fmt.Errorf("verifying models in %s: %w", f.dir, err)
 	}
