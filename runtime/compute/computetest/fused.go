@@ -22,7 +22,7 @@ func (m *machine) pres(rows, width int) []before {
 	m.Helper()
 	piece, pieceTruth := m.vector(width / 2)
 	whole, wholeTruth := m.vector(width)
-	const eps = 1e-3
+	const eps = 0.1 // so large that bfloat16 sees it
 	mod := m.mod(rows, 3, width, false)
 	plus := m.mod(rows, 6, width, true)
 	plus.Row = plus.Rest // equal rows make Until meaningless

@@ -43,7 +43,7 @@ func heads(m *machine) {
 func (m *machine) split(n, q, kv, dim int, norms bool) (compute.Split, matrix, splitTruth) {
 	m.Helper()
 	x, v := m.random(compute.Act, n, (q+2*kv)*dim)
-	s := compute.Split{X: x, Dim: dim, Eps: 1e-3}
+	s := compute.Split{X: x, Dim: dim, Eps: 0.1}
 	t := splitTruth{dim: dim, eps: float64(s.Eps)}
 	s.Q = compute.Tensor{Cols: q * dim}
 	s.K, s.V = m.poisoned(compute.Act, n, kv*dim), m.poisoned(compute.Act, n, kv*dim)

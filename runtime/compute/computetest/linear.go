@@ -61,6 +61,7 @@ func linearSVDQ(m *machine) {
 		{5, 256, 384, 32, false},
 		{131, 384, 128, 48, true},
 		{3, 640, 256, 128, true},
+		{530, 128, 128, 16, false},
 	} {
 		m.sub(fmt.Sprintf("%dx%d to %d, rank %d, shifted %v", c.n, c.in, c.out, c.rank, c.shifted), func(m *machine) {
 			s := NewSVDQ(m.rng, c.in, c.out, c.rank, c.shifted)

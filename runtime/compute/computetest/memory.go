@@ -111,6 +111,7 @@ func arenaFull(m *machine) {
 	require.Error(m, err)
 	require.Equal(m, fault.Resource, fault.KindOf(err), "%v", err)
 	b.Reset(mark)
+	b.Alloc(compute.F32, 1<<20, 1<<19) // another error, that nobody hears of
 	b.Apply(huge, huge, compute.Pre{Kind: compute.SiLU})
 	b.Attention(huge, huge, huge, huge, compute.Attention{Heads: 1, KVHeads: 1, Dim: 1 << 20, Scale: 1})
 	b.Copy(huge, huge)
