@@ -78,6 +78,12 @@ func TestPanics(t *testing.T) {
 			z := b.act(6, out)
 			b.Linear(z.Slice(0, 5), b.dense, x, compute.Pre{}, compute.Post{Kind: compute.Add, Residual: z.Slice(1, 6)})
 		},
+		"post: residual of another kind in dst's place": func() {
+			z := b.act(10, out)
+			half := compute.Tensor{Rows: 5, Cols: out, Kind: compute.F32, Offset: z.Offset, Size: 4}
+			b.Linear(half, b.dense, x, compute.Pre{}, compute.Post{Kind: compute.Add, Residual: z.Slice(0, 5)})
+		},
+		"guide: dst is gone":       func() { c := newBench(t); c.Guide(gone, gone, gone, 1) },
 		"post: no gate":            post(compute.Post{Kind: compute.GateAdd, Residual: y}),
 		"post: gate of no part":    post(compute.Post{Kind: compute.GateAdd, Residual: y, Mod: compute.Mod{Table: b.f32(1, out), Gate: 1}}),
 		"convolve: another's":      func() { b.Convolve(b.act(24, 8), other.conv, b.act(6, in), 2, 3, compute.Pre{}, compute.Post{}) },
@@ -87,6 +93,9 @@ func TestPanics(t *testing.T) {
 		"convolve: channels":       func() { b.Convolve(b.act(24, 8), b.conv, b.act(6, in/2), 2, 3, compute.Pre{}, compute.Post{}) },
 		"apply: width":             func() { b.Apply(b.act(5, 7), b.act(5, 8), compute.Pre{}) },
 		"attention: head's width":  attend(compute.Attention{Heads: 4, KVHeads: 2, Dim: 8}),
+		"attention: v's width": func() {
+			b.Attention(b.act(5, 64), q, k, b.act(7, 64), compute.Attention{Heads: 4, KVHeads: 2, Dim: 16})
+		},
 		"attention: no divisor":    attend(compute.Attention{Heads: 4, KVHeads: 3, Dim: 16}),
 		"attention: no heads":      attend(compute.Attention{Dim: 16}),
 		"attention: causal":        attend(compute.Attention{Heads: 4, KVHeads: 2, Dim: 16, Causal: true}),
