@@ -106,9 +106,9 @@ func (e *editFlags) run(ctx context.Context, p *program, _ []string) error {
 
 // wish reads the flags and the pictures.
 func (e *editFlags) wish() (w qwen.Edit, err error) {
-	for name, value := range map[string]string{"image": e.images.String(), "prompt": *e.prompt, "out": *e.out} {
-		if value == "" {
-			return w, fault.Wrap(fault.Usage, "plimsoll-runtime edit -image=in.png -prompt=\"...\" -out=out.png", fmt.Errorf("reading the flags: -%s is not given", name))
+	for _, f := range []struct{ name, value string }{{"image", e.images.String()}, {"prompt", *e.prompt}, {"out", *e.out}} {
+		if f.value == "" {
+			return w, fault.Wrap(fault.Usage, "plimsoll-runtime edit -image=in.png -prompt=\"...\" -out=out.png", fmt.Errorf("reading the flags: -%s is not given", f.name))
 		}
 	}
 	if _, err := encoder(*e.out); err != nil {

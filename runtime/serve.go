@@ -19,17 +19,17 @@ import (
 func setupServe(flags *flag.FlagSet) action {
 	start := declareStart(flags)
 	host := flags.String("host", "", "`ADDRESS` to listen on (default $API_HOST, else all)")
-	port := flags.Int("port", -1, "`PORT` to listen on (default $API_PORT, else 8000)")
+	port := flags.String("port", "", "`PORT` to listen on, 0 for any free one (default $API_PORT, else 8000)")
 	return func(ctx context.Context, p *program, _ []string) error {
-		config, err := server.FromEnv(p.env)
+		flagged := map[string]string{"API_HOST": *host, "API_PORT": *port}
+		config, err := server.FromEnv(func(name string) (string, bool) {
+			if v := flagged[name]; v != "" {
+				return v, true
+			}
+			return p.env(name)
+		})
 		if err != nil {
 			return err
-		}
-		if *host != "" {
-			config.Host = *host
-		}
-		if *port >= 0 {
-			config.Port = *port
 		}
 		return p.serve(ctx, start, config)
 	}

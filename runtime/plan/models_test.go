@@ -11,6 +11,9 @@ import (
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
 	"github.com/plimsoll-oci/plimsoll/runtime/plan"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen/latents"
+	"github.com/plimsoll-oci/plimsoll/runtime/qwen/picture"
+	"github.com/plimsoll-oci/plimsoll/runtime/qwen/prompt"
+	"github.com/plimsoll-oci/plimsoll/runtime/qwen/textencoder"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen/transformer"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen/vae"
 	"github.com/plimsoll-oci/plimsoll/runtime/ref"
@@ -170,6 +173,58 @@ func held(r plan.Result, kind string) plan.Weights {
 		}
 	}
 	return plan.Weights{}
+}
+
+// TestTextEncoder holds the published text encoder, on a picture of 1024×1024 and 1406 tokens
+// behind the template's beginning, against its widths.
+func TestTextEncoder(t *testing.T) {
+	const vision, visionUnit, depth, full, patches = 1280, 3420, 32, 4, 74 * 74
+	const hidden, unit, kv, layers, merged, tokens = 3584, 18944, 512, 28, 37 * 37, 64 + 1406
+	config, set := textEncoder(t)
+	b := plan.New(plan.Options{})
+	m, err := textencoder.New(b, config, set)
+	require.NoError(t, err)
+	p := &prompt.Prompt{IDs: make([]int32, tokens), Images: []prompt.Span{{Start: 65, End: 65 + merged}}, Drop: 64}
+	for i := range merged {
+		p.IDs[65+i] = 151655
+	}
+	image := textencoder.Image{Patches: make([]float32, patches*1176), Grid: picture.Grid{T: 1, H: 74, W: 74}}
+	_, err = m.Encode(t.Context(), []textencoder.Image{image}, p)
+	require.NoError(t, err)
+
+	r := b.Result().Total
+	// 9×9 windows of 8×8 patches, 18 of 8×2 and one of 2×2; then every patch sees all.
+	const windows = 81*64*64 + 18*16*16 + 4*4
+	require.Equal(t, int64(4*vision*((depth-full)*windows+full*patches*patches)+layers*4*hidden*tokens*(tokens+1)/2), of(r, "attention").FLOPs)
+	tower := int64(patches * depth * (8*vision*vision + 6*vision*visionUnit))
+	ends := int64(2*patches*1176*vision + 2*merged*(4*vision*4*vision+4*vision*hidden))
+	language := int64(tokens * layers * (4*hidden*hidden + 4*hidden*kv + 6*hidden*unit))
+	require.Equal(t, tower+ends+language, of(r, "dense").FLOPs)
+	// The published model has 8.29 G values, of which its head, and only it, is not loaded.
+	require.Equal(t, int64(2*(8_292_166_656-152064*hidden)), b.Result().WeightBytes)
+	t.Logf("\n%s", b.Result())
+}
+
+// textEncoder is the configuration of the published text encoder, and its tensors without
+// their bytes.
+func textEncoder(t testing.TB) (config []byte, set *weights.Set) {
+	t.Helper()
+	files, err := modelsettest.Base(modelsettest.Real())
+	require.NoError(t, err)
+	var headers []*safetensors.Header
+	for name, f := range files {
+		if strings.HasPrefix(name, "text_encoder/model-") {
+			h, err := safetensors.Read(f.Content, f.Content.Size())
+			require.NoError(t, err)
+			headers = append(headers, h)
+		}
+	}
+	c := files["text_encoder/config.json"].Content
+	config, err = io.ReadAll(io.NewSectionReader(c, 0, c.Size()))
+	require.NoError(t, err)
+	set, err = weights.Describe(headers...)
+	require.NoError(t, err)
+	return config, set
 }
 
 // autoencoder is the configuration and the weights of a VAE with a base width.

@@ -60,10 +60,9 @@ func (b *Backend) fused(op operation, dst, x compute.Tensor, pre compute.Pre, po
 		n.ActivationBytes += 2 * modBytes(pre.Mod, x)
 	}
 	if post.Kind == compute.Add || post.Kind == compute.GateAdd {
-		if post.Residual.Offset != dst.Offset {
+		if post.Residual != dst {
 			b.apart(dst, post.Residual)
 		}
-		b.present(post.Residual)
 		n.ActivationBytes += post.Residual.Bytes()
 	}
 	if post.Kind == compute.GateAdd {
@@ -175,11 +174,11 @@ func (b *Backend) Guide(dst, positive, negative compute.Tensor, _ float32) {
 		if t.Rows != dst.Rows || t.Cols != dst.Cols {
 			panic(fmt.Sprintf("plan: guiding %v from %v into %v", positive, negative, dst))
 		}
-		if t.Offset != dst.Offset {
+		if t != dst {
 			b.apart(dst, t)
 		}
 	}
-	b.present(dst, positive, negative)
+	b.present(dst)
 	b.add(guide, Work{Launches: 1, ActivationBytes: dst.Bytes() + positive.Bytes() + negative.Bytes()})
 }
 

@@ -179,6 +179,18 @@ func TestOperations(t *testing.T) {
 	}
 }
 
+// TestModulationRows: of a table of modulation those rows are read that tokens have.
+func TestModulationRows(t *testing.T) {
+	for _, c := range []struct{ row, rest, until, rows int }{
+		{0, 1, 3, 2}, {1, 0, 1, 2}, {0, 1, 4, 2}, {0, 1, 5, 1}, {0, 1, 9, 1}, {0, 1, 0, 1}, {1, 1, 3, 1},
+	} {
+		b := newBench(t)
+		mod := compute.Mod{Table: b.f32(2, 2*in), Scale: 1, Row: c.row, Rest: c.rest, Until: c.until}
+		b.Apply(b.act(5, in), b.act(5, in), compute.Pre{Kind: compute.LayerNorm, Mod: mod})
+		require.Equal(t, int64(2*2*5*in+2*c.rows*4*in), b.Result().Total.ActivationBytes, "%+v", c)
+	}
+}
+
 // TestWeights: by kind, as they are held.
 func TestWeights(t *testing.T) {
 	require.Equal(t, []plan.Weights{
@@ -327,6 +339,7 @@ func TestLoadingRefuses(t *testing.T) {
 		"svdq: a rank of its own":    quantised(func(s *compute.SVDQ) { s.Up = half(out, 32) }),
 		"svdq: a rank of 8":          quantised(func(s *compute.SVDQ) { s.Up, s.Down = half(out, 8), half(in, 8) }),
 		"svdq: narrow":               quantised(func(s *compute.SVDQ) { s.QWeight.Shape = []int64{out, in / 4} }),
+		"svdq: short data":           quantised(func(s *compute.SVDQ) { s.Up.Data = make([]byte, 7) }),
 		"svdq: no bias":              quantised(func(s *compute.SVDQ) { s.Bias = compute.Weight{} }),
 		"awq: a flat weight":         modulation(func(s *compute.AWQ) { s.QWeight.Shape = []int64{out * in / 8} }),
 		"awq: no zeros":              modulation(func(s *compute.AWQ) { s.WZeros = compute.Weight{} }),

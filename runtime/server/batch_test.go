@@ -32,7 +32,7 @@ func (s *service) batch(t *testing.T, status int, body string) (b batch) {
 func TestBatch(t *testing.T) {
 	d := newDouble()
 	s := start(t, d, nil)
-	b := s.batch(t, 200, fmt.Sprintf(`{"images": [%q, %q], "prompt": "p", "seed": 5, "model": "plain", "size": 3}`, bare(t, 8, 8), bare(t, 16, 8)))
+	b := s.batch(t, 200, fmt.Sprintf(`{"images": [%q, %q], "prompt": "p", "seed": 5, "model": "plain", "size": 3, "image": "z"}`, bare(t, 8, 8), bare(t, 16, 8)))
 	require.True(t, b.Success)
 	require.Equal(t, 2, b.Processed)
 	require.Len(t, b.Results, 2)
@@ -40,7 +40,7 @@ func TestBatch(t *testing.T) {
 		require.Equal(t, fmt.Sprintf("mine-%d", i), r.RequestID)
 		require.Equal(t, uint64(5), *r.Seed)
 		require.Equal(t, "plain", r.Model.Model)
-		require.Equal(t, []string{`unknown field "size" is ignored`}, r.Warnings)
+		require.Equal(t, []string{`unknown field "size" is ignored`, `unknown field "image" is ignored`}, r.Warnings)
 		require.Equal(t, 8*(i+1), d.edits[i].Pictures[0].W)
 	}
 	for _, form := range []string{`{"requests": [%s, %s], "x": 1}`, " \n[%s, %s]"} {

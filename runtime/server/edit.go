@@ -120,7 +120,7 @@ func (s *Server) answerEdit(ctx context.Context, w http.ResponseWriter, r *http.
 }
 
 func (s *Server) limits() limits {
-	return limits{promptChars: s.config.PromptChars, batch: s.config.Batch}
+	return limits{promptChars: s.config.PromptChars, batch: s.config.Batch, quoted: s.config.Compat}
 }
 
 // enter takes a place in the queue, or answers 429 with the time until one may be free.
@@ -216,6 +216,9 @@ func (j *job) warn(r *editRequest) {
 	if r.rank != nil && *r.rank != m.Rank {
 		say("rank %d is not there: served with rank %d", *r.rank, m.Rank)
 	}
+	for _, key := range r.quoted {
+		say("%s is text and should be a number", key)
+	}
 	for _, key := range r.unknown {
 		say("unknown field %q is ignored", key)
 	}
@@ -242,10 +245,6 @@ func (j *job) warn(r *editRequest) {
 // run loads the picture, waits for the turn, edits and encodes.
 func (s *Server) run(ctx context.Context, editor Editor, place *place, j *job) (*editAnswer, error) {
 	log := s.log.With("request_id", j.edit.RequestID, "model", j.model.Name)
-	if len(j.warnings) > 0 {
-		s.metrics.warnings.Inc()
-		log.Warn("served with warnings", "warnings", j.warnings)
-	}
 	p, err := s.sources.load(ctx, j.image)
 	if err != nil {
 		return nil, err
@@ -259,6 +258,10 @@ func (s *Server) run(ctx context.Context, editor Editor, place *place, j *job) (
 	defer done()
 	waited := time.Since(asked)
 	s.metrics.wait.Observe(waited.Seconds())
+	if len(j.warnings) > 0 {
+		s.metrics.warnings.Inc()
+		log.Warn("served with warnings", "warnings", j.warnings)
+	}
 	log.Info("editing", "steps", j.edit.Steps, "true_cfg_scale", j.edit.TrueCFGScale, "seed", j.edit.Seed, "picture", p.Size().String(),
 		"prompt_chars", len([]rune(j.edit.Prompt)), "waited_seconds", seconds(waited))
 	edited, err := s.measured(ctx, editor, j)

@@ -121,7 +121,7 @@ func TestInvalid(t *testing.T) {
 	for _, c := range []struct{ body, want string }{
 		{``, "body: JSON decode error: it ends early"},
 		{`{"image": "x", "prompt": "y"`, "body: JSON decode error: it ends early"},
-		{`{"image": "x", "prompt": "y"} {}`, "body: JSON decode error: there is more behind the object"},
+		{`{"image": "x", "prompt": "y"} {}`, "body: JSON decode error: there is more behind it, unexpected '{' at byte 30"},
 		{`[]`, "body: Input should be a valid dictionary"},
 		{`null`, "body: Input should be a valid dictionary"},
 		{`{"image": "x",}`, "body: JSON decode error"},
@@ -251,3 +251,20 @@ func TestModelOf(t *testing.T) {
 type nothing struct{ *double }
 
 func (nothing) Edit(context.Context, server.Edit) (*server.Edited, error) { return nil, nil }
+
+// TestQuotedNumbers: the predecessor's framework took numbers written as text; so does this
+// service in its place.
+func TestQuotedNumbers(t *testing.T) {
+	d := newDouble()
+	s := start(t, d, func(c *server.Config) { c.Compat = true })
+	e := s.edit(t, request(t, `"num_inference_steps": "8", "true_cfg_scale": " 1.0", "seed": "-1", "rank": "128", "x": "1"`))
+	require.Equal(t, 8, d.last(t).Steps)
+	require.Equal(t, uint64(math.MaxUint64), *e.Seed)
+	require.Equal(t, []string{
+		"num_inference_steps is text and should be a number", "true_cfg_scale is text and should be a number", "seed is text and should be a number",
+		"rank is text and should be a number", `unknown field "x" is ignored`,
+	}, e.Warnings)
+	for _, bad := range []string{`"num_inference_steps": "51"`, `"num_inference_steps": "eight"`, `"seed": ""`, `"true_cfg_scale": "\u0031"`, `"rank": "0x10"`, `"rank": "1 2"`} {
+		s.refuse(t, 422, "POST", "/edit-image", request(t, bad))
+	}
+}

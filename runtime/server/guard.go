@@ -41,7 +41,7 @@ func newClient(c Config) *http.Client {
 		Transport: &http.Transport{
 			DialContext: dialer.DialContext, DisableKeepAlives: true, DisableCompression: true,
 			TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, TLSHandshakeTimeout: 10 * time.Second,
-			ResponseHeaderTimeout: c.FetchTimeout, MaxResponseHeaderBytes: 64 << 10,
+			MaxResponseHeaderBytes: 64 << 10,
 		},
 		CheckRedirect: func(r *http.Request, via []*http.Request) error {
 			switch {
@@ -156,10 +156,11 @@ func (s *sources) get(ctx context.Context, u *url.URL) ([]byte, error) {
 func (s *sources) plain(ctx context.Context, err error) error {
 	var dns *net.DNSError
 	var inURL *url.Error
+	var timed net.Error
 	switch {
 	case errors.Is(err, errPrivate):
 		return errPrivate
-	case ctx.Err() != nil:
+	case ctx.Err() != nil || errors.As(err, &timed) && timed.Timeout():
 		return fmt.Errorf("it takes longer than %s", s.config.FetchTimeout)
 	case errors.As(err, &dns):
 		return errors.New("its name cannot be resolved")

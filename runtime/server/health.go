@@ -10,7 +10,7 @@ import (
 
 // healthAnswer is the predecessor's, with the stage.
 type healthAnswer struct {
-	Status       string        `json:"status"` // healthy, initializing, warning or failed
+	Status       string        `json:"status"` // healthy, initializing, warning, failed or stopping
 	Message      *string       `json:"message"`
 	ModelLoaded  bool          `json:"model_loaded"`
 	GPUAvailable bool          `json:"gpu_available"`
@@ -48,6 +48,8 @@ func (s *Server) healthNow() healthAnswer {
 	switch {
 	case now.stage == StageFailed:
 		a.Status = "failed"
+	case now.stage == StageStopping:
+		a.Status = "stopping"
 	case !d.GPU:
 		a.Status = "warning"
 	case now.stage != StageReady:

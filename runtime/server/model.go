@@ -165,6 +165,7 @@ func parseTuning(data []byte, rank int) (*tuningChange, error) {
 		case "default_rank":
 			if string(value) != fmt.Sprint(rank) {
 				say("default_rank %s is ignored: there is rank %d alone", clip(string(value)), rank)
+				r.check(key, value)
 			}
 		case "enable_cpu_offload":
 			c.offload = r.truth(key, value)
@@ -174,6 +175,7 @@ func parseTuning(data []byte, rank int) (*tuningChange, error) {
 			say("%s is kept but has no effect: memory is planned when the model is loaded", key)
 		default:
 			say("unknown key %q is ignored", clip(key))
+			r.check(key, value)
 		}
 	})
 	if err != nil {

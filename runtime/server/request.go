@@ -33,12 +33,16 @@ type editRequest struct {
 	seed     *uint64
 	rank     *int
 	model    string
-	// unknown are keys that mean nothing.
-	unknown []string
+	// unknown are keys that mean nothing, quoted those whose numbers were written as text.
+	unknown, quoted []string
 }
 
 // limits are what a body may hold.
-type limits struct{ promptChars, batch int }
+type limits struct {
+	promptChars, batch int
+	// quoted lets numbers be written as text, "8", as the predecessor's framework did.
+	quoted bool
+}
 
 // reader reads members of a body into a request and gathers what is wrong.
 type reader struct {
@@ -65,14 +69,17 @@ func parseEdit(data []byte, l limits) (*editRequest, error) {
 	return e, nil
 }
 
-// edit reads an object with the fields of an edit; skip are keys that are somebody else's.
+// edit reads an object with the fields of an edit; skip are fields that do not count in it.
 func (r *reader) edit(data []byte, skip []string, at ...any) *editRequest {
 	empty := ""
 	e := &editRequest{negative: &empty}
 	r.object(at...)
 	err := members(data, func(key string, value json.RawMessage) {
-		if !slices.Contains(skip, key) {
+		switch {
+		case !slices.Contains(skip, key):
 			r.member(e, key, value)
+		case key != "images":
+			e.unknown = append(e.unknown, key)
 		}
 	})
 	if err != nil {
@@ -117,6 +124,11 @@ var editKeys = []string{"num_inference_steps", "true_cfg_scale", "seed", "rank",
 
 // optional reads a field that has a default.
 func (r *reader) optional(e *editRequest, key string, value json.RawMessage) {
+	if r.limits.quoted && value[0] == '"' && key != "model" && slices.Contains(editKeys, key) {
+		if inner := bytes.Trim(value, `" `); json.Valid(inner) && isNumber(inner) {
+			e.quoted, value = append(e.quoted, key), inner
+		}
+	}
 	switch key {
 	case "num_inference_steps":
 		e.steps = r.integer(key, value, minSteps, maxSteps)
@@ -130,16 +142,28 @@ func (r *reader) optional(e *editRequest, key string, value json.RawMessage) {
 		r.text(&e.model, key, value)
 	default:
 		e.unknown = append(e.unknown, clip(key))
+		r.check(key, value)
+	}
+}
+
+// check reports a value that nobody reads if it is no JSON.
+func (r *reader) check(key string, value json.RawMessage) {
+	if err := check(value); err != nil {
+		r.wrong = append(r.wrong, syntax(err, append(slices.Clone(r.at), clip(key))))
 	}
 }
 
 // text reads a string. Bytes that are no UTF-8 would become others.
 func (r *reader) text(to *string, key any, value json.RawMessage) {
 	switch {
-	case value[0] != '"' || json.Unmarshal(value, to) != nil:
+	case value[0] != '"':
 		r.report(key, "string_type", "Input should be a valid string")
 	case !utf8.Valid(value):
 		r.report(key, "string_unicode", "Input should be valid UTF-8")
+	case plain(value):
+		*to = string(value[1 : len(value)-1])
+	default:
+		_ = json.Unmarshal(value, to) // it is a valid string
 	}
 }
 
@@ -239,6 +263,7 @@ func (r *reader) batch(data []byte) []*editRequest {
 			lists[key] = value
 		} else {
 			unknown = append(unknown, clip(key))
+			r.check(key, value)
 		}
 	})
 	images, ofImages := lists["images"]
@@ -287,57 +312,22 @@ func (r *reader) requests(list json.RawMessage, at ...any) []*editRequest {
 
 // array splits an array of as many elements as a batch may have.
 func (r *reader) array(list json.RawMessage, at ...any) []json.RawMessage {
-	var values []json.RawMessage
 	wrong := func(kind, format string, args ...any) []json.RawMessage {
 		r.wrong = append(r.wrong, invalid{Loc: at, Msg: fmt.Sprintf(format, args...), Type: kind})
 		return nil
 	}
-	if err := json.Unmarshal(list, &values); err != nil {
-		var s *json.SyntaxError
-		if errors.As(err, &s) {
-			r.wrong = append(r.wrong, syntax(err, at))
-			return nil
-		}
+	values, err := elements(list)
+	switch {
+	case errors.Is(err, errNoArray):
 		return wrong("list_type", "Input should be a valid list")
+	case err != nil:
+		r.wrong = append(r.wrong, syntax(err, at))
+		return nil
 	}
 	if n := len(values); n < 1 || n > r.limits.batch {
 		return wrong("out_of_range", "it has %d elements, 1 to %d are wanted", n, r.limits.batch)
 	}
 	return values
-}
-
-// errNoObject is about JSON that is no object.
-var errNoObject = errors.New("it is no JSON object")
-
-// members calls each for every member of the JSON object that data is, in order, also for
-// keys that occur again. Keys are exact, other than in encoding/json.
-func members(data []byte, each func(key string, value json.RawMessage)) error {
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.UseNumber()
-	switch t, err := d.Token(); {
-	case err != nil:
-		return err
-	case t != json.Delim('{'):
-		return errNoObject
-	}
-	for d.More() {
-		key, err := d.Token()
-		if err != nil {
-			return err
-		}
-		var value json.RawMessage
-		if err := d.Decode(&value); err != nil {
-			return err
-		}
-		each(key.(string), value)
-	}
-	if _, err := d.Token(); err != nil {
-		return err
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("there is more behind the object")
-	}
-	return nil
 }
 
 // syntax says what is wrong with JSON.
@@ -346,7 +336,7 @@ func syntax(err error, at []any) invalid {
 		return invalid{Loc: at, Msg: "Input should be a valid dictionary", Type: "dict_type"}
 	}
 	text := err.Error()
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if errors.Is(err, io.ErrUnexpectedEOF) || text == "unexpected end of JSON input" {
 		text = "it ends early"
 	}
 	return invalid{Loc: at, Msg: "JSON decode error: " + text, Type: "json_invalid"}

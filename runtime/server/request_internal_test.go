@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"encoding/json"
 	"math"
 	"testing"
@@ -75,4 +76,36 @@ func TestParseEditAbsent(t *testing.T) {
 	require.NoError(t, err)
 	empty := ""
 	require.Equal(t, &editRequest{image: "a", negative: &empty}, e)
+}
+
+// FuzzMembers: what is taken apart here is what encoding/json takes apart, to the byte.
+func FuzzMembers(f *testing.F) {
+	for _, b := range bodies {
+		f.Add([]byte(b))
+	}
+	for _, b := range []string{`{"a":"\\\"","b":[1,{"c":"]}"}],"d":-0.1e2}`, `{"a":1,}`, `{,}`, `{"a" 1}`, `{"a":1 2}`, `{"a":tru}`, `{"a":"\x"}`, `{"a":[}]}`, "{\"a\":\"\n\"}", `{"a":"\`} {
+		f.Add([]byte(b))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got := map[string]json.RawMessage{}
+		err := members(data, func(key string, value json.RawMessage) { got[key] = value })
+		for _, v := range got {
+			if err == nil {
+				err = check(v)
+			}
+		}
+		var want map[string]json.RawMessage
+		if json.Unmarshal(data, &want) != nil || want == nil {
+			if err == nil { // a key that came again hides a broken value
+				require.Less(t, len(got), bytes.Count(data, []byte(":")), "%q", data)
+			}
+			return
+		}
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		list := append(append([]byte("["), data...), ']')
+		all, err := elements(list)
+		require.NoError(t, err)
+		require.Equal(t, string(bytes.TrimSpace(data)), string(all[0]))
+	})
 }

@@ -33,6 +33,15 @@ type Tolerance struct {
 // valueFactor is how many times the tolerance of a tensor a single value may be off.
 const valueFactor = 8
 
+// test is a part of the suite.
+type test struct {
+	name string
+	run  func(m *machine)
+}
+
+// refusals are what no caller may do, whatever a backend computes.
+var refusals = []test{{"Shapes", shapes}, {"Loading", loading}}
+
 // Run runs the suite on backends that open makes, one for each test and more for those of
 // errors; the suite closes them. An arena of 64 MiB is enough.
 func Run(t *testing.T, open func(t *testing.T) compute.Backend, tol Tolerance) {
@@ -40,10 +49,7 @@ func Run(t *testing.T, open func(t *testing.T) compute.Backend, tol Tolerance) {
 	if tol.SVDQ == 0 {
 		tol.SVDQ = tol.Act
 	}
-	for _, c := range []struct {
-		name string
-		run  func(m *machine)
-	}{
+	run(t, open, tol, append([]test{
 		{"LinearDense", linearDense},
 		{"LinearSVDQ", linearSVDQ},
 		{"LinearAWQ", linearAWQ},
@@ -67,9 +73,18 @@ func Run(t *testing.T, open func(t *testing.T) compute.Backend, tol Tolerance) {
 		{"Repeats", repeats},
 		{"ArenaFull", arenaFull},
 		{"Finite", finite},
-		{"Shapes", shapes},
-		{"Loading", loading},
-	} {
+	}, refusals...))
+}
+
+// Refuse runs the part of the suite that asks for no values, on backends that compute none.
+func Refuse(t *testing.T, open func(t *testing.T) compute.Backend) {
+	t.Helper()
+	run(t, open, Tolerance{}, refusals)
+}
+
+func run(t *testing.T, open func(t *testing.T) compute.Backend, tol Tolerance, tests []test) {
+	t.Helper()
+	for _, c := range tests {
 		t.Run(c.name, func(t *testing.T) {
 			b := open(t)
 			c.run(newMachine(t, c.name, b, tol, open))

@@ -8,11 +8,13 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
+	"github.com/plimsoll-oci/plimsoll/runtime/plan"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen/latents"
 	"github.com/plimsoll-oci/plimsoll/runtime/ref"
 	"github.com/plimsoll-oci/plimsoll/runtime/weights"
@@ -262,6 +264,25 @@ func TestCanceled(t *testing.T) {
 		_, err := c.run(&countdown{t.Context(), c.layers + 1})
 		require.NoError(t, err)
 		b.Reset(mark)
+	}
+}
+
+// TestCanceledEarly: what comes behind an end is not run.
+func TestCanceledEarly(t *testing.T) {
+	config, file := files(t, modelsettest.Golden())
+	b := plan.New(plan.Options{})
+	m, err := New(b, config, described(t, file, slices.Clone))
+	require.NoError(t, err)
+	x, z := b.Alloc(compute.Act, 256, Channels), b.Alloc(compute.Act, 4, modelsettest.Latents)
+	launches := func(run func() error) int64 {
+		b.Begin()
+		require.ErrorIs(t, run(), context.Canceled)
+		return b.Result().Total.Launches
+	}
+	// A convolution and a residual block of two; two convolutions.
+	for asked, want := range [][2]int64{{0, 0}, {1, 1}, {3, 2}} {
+		require.Equal(t, want[0], launches(func() error { _, err := m.Encode(&countdown{t.Context(), asked}, x, 16, 16); return err }))
+		require.Equal(t, want[1], launches(func() error { _, err := m.Decode(&countdown{t.Context(), asked}, z, 2, 2); return err }))
 	}
 }
 
