@@ -1,7 +1,6 @@
 package ref
 
 import (
-	"fmt"
 	"math"
 
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
@@ -15,10 +14,11 @@ type span struct{ from, to, first, end int }
 
 // Attention computes softmax(scale·q·kᵀ)·v, head by head.
 func (b *Backend) Attention(dst, q, k, v compute.Tensor, a compute.Attention) {
-	checkAttention(dst, q, k, v, a)
-	if !b.apart(dst, q, k, v) {
+	compute.CheckAttention(dst, q, k, v, a)
+	if b.err != nil {
 		return
 	}
+	b.arena.Apart(dst, q, k, v)
 	out, query := rows{b.values(dst), dst.Cols}, rows{b.values(q), q.Cols}
 	key, value := rows{b.values(k), k.Cols}, rows{b.values(v), v.Cols}
 	spans := spansOf(q.Rows, k.Rows, a)
@@ -85,30 +85,4 @@ func spansOf(n, m int, a compute.Attention) []span {
 		first = end
 	}
 	return spans
-}
-
-func checkAttention(dst, q, k, v compute.Tensor, a compute.Attention) {
-	if a.Heads <= 0 || a.KVHeads <= 0 || a.Dim <= 0 || a.Heads%a.KVHeads != 0 {
-		panic(fmt.Sprintf("ref: attention of %d heads over %d of %d", a.Heads, a.KVHeads, a.Dim))
-	}
-	wide, narrow := a.Heads*a.Dim, a.KVHeads*a.Dim
-	if q.Cols != wide || dst.Cols != wide || dst.Rows != q.Rows || k.Cols != narrow || v.Cols != narrow || v.Rows != k.Rows {
-		panic(fmt.Sprintf("ref: attention of %d heads over %d of %d: q %v, k %v, v %v to %v", a.Heads, a.KVHeads, a.Dim, q, k, v, dst))
-	}
-	if (a.Causal || a.Windows != nil) && q.Rows != k.Rows {
-		panic(fmt.Sprintf("ref: causal or windowed attention of q %v to k %v", q, k))
-	}
-	if a.Windows == nil {
-		return
-	}
-	last := int32(0)
-	for _, e := range a.Windows {
-		if e <= last {
-			panic(fmt.Sprintf("ref: a window from %d to %d", last, e))
-		}
-		last = e
-	}
-	if int(last) != q.Rows {
-		panic(fmt.Sprintf("ref: windows end at %d of %d rows", last, q.Rows))
-	}
 }

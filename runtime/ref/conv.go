@@ -90,16 +90,13 @@ func (b *Backend) Convolve(dst compute.Tensor, c compute.Conv, x compute.Tensor,
 	if !ok || pic.home != b {
 		panic(fmt.Sprintf("ref: a convolution of another backend, %T", c))
 	}
-	rows, columns := pic.Size(h, w)
-	if width := b.preWidth(p, x.Cols); width != pic.channels || h <= 0 || w <= 0 || rows <= 0 || columns <= 0 ||
-		x.Rows != h*w || dst.Rows != rows*columns || dst.Cols != pic.out {
-		panic(fmt.Sprintf("ref: a convolution of %d channels to %d from %v, %d×%d, %d wide after Pre, to %v, %d×%d",
-			pic.channels, pic.out, x, h, w, width, dst, rows, columns))
-	}
-	checkPost(q, dst)
-	if !b.fused(dst, x, p, q, x.Cols) {
+	compute.CheckConvolve(dst, c, x, h, w, p, q)
+	b.optional(p.Weight)
+	if b.err != nil {
 		return
 	}
+	b.arena.ApartFused(dst, x, p, q)
+	rows, columns := pic.Size(h, w)
 	s := &strip{conv: pic.conv, w: w, h: h, cols: x.Cols, in: b.values(x), before: b.pre(p, x.Cols), lines: &b.lines}
 	after := b.post(q, dst)
 	perBlock := max(1, blockRows/columns)

@@ -14,59 +14,45 @@ func (b *Backend) Embed(dst compute.Tensor, t compute.Table, ids []int32) {
 	if !ok || m.home != b {
 		panic(fmt.Sprintf("ref: a table of another backend, %T", t))
 	}
-	if dst.Rows != len(ids) || dst.Cols != m.cols {
-		panic(fmt.Sprintf("ref: embedding %d rows of a table %d×%d into %v", len(ids), m.rows, m.cols, dst))
-	}
-	inside(ids, m.rows)
-	if !b.ready(dst) {
+	compute.CheckEmbed(dst, t, ids)
+	if b.err != nil {
 		return
 	}
+	b.arena.Apart(dst)
 	out := b.values(dst)
 	b.each(len(ids), func(_ *worker, i int) { m.row(out[i*m.cols:][:m.cols], int(ids[i])) })
 }
 
 // Gather copies rows of src, which has the kind of dst.
 func (b *Backend) Gather(dst, src compute.Tensor, rows []int32) {
-	if dst.Rows != len(rows) || dst.Cols != src.Cols || dst.Kind != src.Kind {
-		panic(fmt.Sprintf("ref: gathering %d rows of %v into %v", len(rows), src, dst))
-	}
-	inside(rows, src.Rows)
-	if !b.apart(dst, src) {
+	compute.CheckGather(dst, src, rows)
+	if b.err != nil {
 		return
 	}
+	b.arena.Apart(dst, src)
 	out, in := b.values(dst), b.values(src)
 	for i, r := range rows {
 		copy(out[i*dst.Cols:][:dst.Cols], in[int(r)*src.Cols:])
 	}
 }
 
-// inside panics unless all rows are among n.
-func inside(rows []int32, n int) {
-	for _, r := range rows {
-		if r < 0 || int(r) >= n {
-			panic(fmt.Sprintf("ref: row %d of %d", r, n))
-		}
-	}
-}
-
 // Copy copies values.
 func (b *Backend) Copy(dst, src compute.Tensor) {
-	if dst.Len() != src.Len() {
-		panic(fmt.Sprintf("ref: copying %v to %v", src, dst))
+	compute.CheckCopy(dst, src)
+	if b.err != nil {
+		return
 	}
-	if b.apart(dst, src) {
-		copy(b.values(dst), b.values(src))
-	}
+	b.arena.Apart(dst, src)
+	copy(b.values(dst), b.values(src))
 }
 
 // Euler computes x += dt·v.
 func (b *Backend) Euler(x, v compute.Tensor, dt float32) {
-	if x.Rows != v.Rows || x.Cols != v.Cols || x.Kind != compute.F32 {
-		panic(fmt.Sprintf("ref: moving %v along %v", x, v))
-	}
-	if !b.apart(x, v) {
+	compute.CheckEuler(x, v)
+	if b.err != nil {
 		return
 	}
+	b.arena.Apart(x, v)
 	out := b.values(x)
 	for i, d := range b.values(v) {
 		out[i] += dt * d
@@ -75,17 +61,11 @@ func (b *Backend) Euler(x, v compute.Tensor, dt float32) {
 
 // Guide joins two predictions.
 func (b *Backend) Guide(dst, positive, negative compute.Tensor, scale float32) {
-	for _, t := range []compute.Tensor{positive, negative} {
-		if t.Rows != dst.Rows || t.Cols != dst.Cols {
-			panic(fmt.Sprintf("ref: guiding %v from %v into %v", positive, negative, dst))
-		}
-		if t.Offset != dst.Offset && !b.apart(dst, t) {
-			return
-		}
-	}
-	if !b.ready(dst, positive, negative) {
+	compute.CheckGuide(dst, positive, negative)
+	if b.err != nil {
 		return
 	}
+	b.arena.ApartGuide(dst, positive, negative)
 	out, p, n := b.values(dst), b.values(positive), b.values(negative)
 	b.each(dst.Rows, func(_ *worker, i int) {
 		at, end := i*dst.Cols, (i+1)*dst.Cols
@@ -111,9 +91,10 @@ func guide(dst, positive, negative []float32, scale float64) {
 
 // Finite makes a NaN or an infinity an error that sticks.
 func (b *Backend) Finite(x compute.Tensor, what string) {
-	if !b.ready(x) {
+	if b.err != nil {
 		return
 	}
+	b.arena.Present(x)
 	for i, v := range b.values(x) {
 		if v-v != 0 {
 			b.stick(fault.Wrap(fault.Internal, "", fmt.Errorf("checking %s: value %d of row %d of %v is %v",

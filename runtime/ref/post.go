@@ -1,8 +1,6 @@
 package ref
 
 import (
-	"fmt"
-
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
 )
 
@@ -14,28 +12,13 @@ type post struct {
 	mod           modulation
 }
 
-// checkPost panics if a Post does not fit its result.
-func checkPost(p compute.Post, dst compute.Tensor) {
-	switch p.Kind {
-	case compute.Store, compute.StoreSiLU, compute.StoreGELU:
-		return
-	case compute.Add, compute.GateAdd:
-	default:
-		panic(fmt.Sprintf("ref: Post of kind %d", p.Kind))
-	}
-	if r := p.Residual; r.Rows != dst.Rows || r.Cols != dst.Cols {
-		panic(fmt.Sprintf("ref: adding residual %v to %v", r, dst))
-	}
-	if p.Kind == compute.GateAdd && p.Mod == (compute.Mod{}) {
-		panic("ref: GateAdd without a gate")
-	}
-}
-
 // post makes a Post ready to run.
 func (b *Backend) post(p compute.Post, dst compute.Tensor) post {
 	r := post{kind: p.Kind, cols: dst.Cols, dst: b.values(dst)}
 	if p.Kind == compute.Add || p.Kind == compute.GateAdd {
 		r.residual = b.values(p.Residual)
+	}
+	if p.Kind == compute.GateAdd {
 		r.mod = b.modulation(p.Mod, dst.Cols)
 	}
 	return r

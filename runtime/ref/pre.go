@@ -1,7 +1,6 @@
 package ref
 
 import (
-	"fmt"
 	"math"
 
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
@@ -14,36 +13,12 @@ type pre struct {
 	mod    modulation
 }
 
-// preWidth is how many values of cols Pre leaves. It panics where Pre cannot take cols.
-func (b *Backend) preWidth(p compute.Pre, cols int) int {
-	switch p.Kind {
-	case compute.None, compute.SiLU, compute.GELUTanh, compute.LayerNorm:
-	case compute.SwiGLU:
-		if cols%2 != 0 {
-			panic(fmt.Sprintf("ref: SwiGLU of %d columns", cols))
-		}
-		return cols / 2
-	case compute.RMSNorm:
-		if n := b.vector(p.Weight).Len(); cols%n != 0 {
-			panic(fmt.Sprintf("ref: RMSNorm with %d weights of %d columns", n, cols))
-		}
-	case compute.ChannelNorm, compute.ChannelNormSiLU:
-		if n := b.vector(p.Weight).Len(); cols != n {
-			panic(fmt.Sprintf("ref: channel norm with %d weights of %d columns", n, cols))
-		}
-	default:
-		panic(fmt.Sprintf("ref: Pre of kind %d", p.Kind))
-	}
-	return cols
-}
-
 // pre makes a Pre ready to run on rows of cols values.
 func (b *Backend) pre(p compute.Pre, cols int) pre {
-	r := pre{Pre: p}
-	if p.Weight != nil {
-		r.weight = b.vector(p.Weight).v
+	r := pre{Pre: p, weight: b.optional(p.Weight)}
+	if p.Kind == compute.LayerNorm {
+		r.mod = b.modulation(p.Mod, cols)
 	}
-	r.mod = b.modulation(p.Mod, cols)
 	return r
 }
 
@@ -140,25 +115,12 @@ type modulation struct {
 	cols, width int
 }
 
-// modulation checks that the parts of a table are width values wide.
+// modulation makes a Mod ready to run on rows of width values.
 func (b *Backend) modulation(m compute.Mod, width int) modulation {
 	if m == (compute.Mod{}) {
 		return modulation{}
 	}
-	t := m.Table
-	parts := t.Cols / width
-	part := max(m.Shift, m.Scale, m.Gate)
-	switch {
-	case t.Kind != compute.F32 || t.Cols%width != 0 || part >= parts || min(m.Shift, m.Scale, m.Gate) < 0:
-		panic(fmt.Sprintf("ref: part %d of a modulation table %v, parts of %d", part, t, width))
-	case min(m.Row, m.Rest) < 0 || max(m.Row, m.Rest) >= t.Rows:
-		panic(fmt.Sprintf("ref: rows %d and %d of a modulation table %v", m.Row, m.Rest, t))
-	}
-	r := modulation{Mod: m, cols: t.Cols, width: width}
-	if b.ready(t) {
-		r.table = b.values(t)
-	}
-	return r
+	return modulation{m, b.values(m.Table), m.Table.Cols, width}
 }
 
 // part is a part of the table's row for a token.

@@ -15,9 +15,11 @@
 //     mapped file; only vectors (norms, biases, smoothing factors) are copied.
 //   - The arena, of a fixed size. On Linux pages of it that were never written take no
 //     memory.
-//   - Scratch: up to blockRows rows of a multiplication's input, and for each worker a tile
-//     of weights and of results, or the scores of a few queries. It grows to what the largest
-//     operation needs, does not depend on the number of tokens but for scores, and stays.
+//   - Scratch: up to blockRows rows of a multiplication's input, of a convolution also the
+//     lines of the picture under them, and for each worker a tile of weights (16 rows, of
+//     SVDQ linears 128) and of results, or the scores of a few queries. It grows to what
+//     the largest operation needs and stays until Close. Only scores grow with the number
+//     of keys, and lines with the width of a picture.
 //
 // # Determinism
 //
@@ -25,7 +27,7 @@
 // number of workers, nor on what else is in the arena.
 //
 // Wrong shapes panic, as the contract says, and so do tensors that overlap where they must
-// not, or that lie beyond what the arena has given out.
+// not, tensors that are gone from the arena, and what another backend has loaded.
 package ref
 
 import (
@@ -117,20 +119,18 @@ func (b *Backend) Peak() int64 { return b.arena.Peak() }
 
 // Upload copies values into dst.
 func (b *Backend) Upload(dst compute.Tensor, values []float32) {
-	if len(values) != dst.Len() {
-		panic(fmt.Sprintf("ref: uploading %d values to %v", len(values), dst))
-	}
-	if b.ready(dst) {
+	compute.CheckValues(dst, values)
+	if b.err == nil {
+		b.arena.Present(dst)
 		copy(b.values(dst), values)
 	}
 }
 
 // Download copies src into values.
 func (b *Backend) Download(values []float32, src compute.Tensor) error {
-	if len(values) != src.Len() {
-		panic(fmt.Sprintf("ref: downloading %v to %d values", src, len(values)))
-	}
-	if b.ready(src) {
+	compute.CheckValues(src, values)
+	if b.err == nil {
+		b.arena.Present(src)
 		copy(values, b.values(src))
 	}
 	return b.err
@@ -160,20 +160,6 @@ func (b *Backend) stick(err error) {
 func (b *Backend) values(t compute.Tensor) []float32 {
 	at := t.Offset / valueSize
 	return b.memory[at:][:t.Len()]
-}
-
-// ready reports whether an operation shall run: it does not once an error sticks. Tensors
-// that are not in the arena panic.
-func (b *Backend) ready(tensors ...compute.Tensor) bool {
-	if b.err != nil {
-		return false
-	}
-	for _, t := range tensors {
-		if end := t.Offset + t.Bytes(); t.Size != valueSize || t.Offset < 0 || end > b.arena.Used() {
-			panic(fmt.Sprintf("ref: %v at %d to %d, where %d bytes are in use", t, t.Offset, end, b.arena.Used()))
-		}
-	}
-	return true
 }
 
 func fill(values []float32, v float32) {

@@ -101,6 +101,9 @@ func repeats(m *machine) {
 // arenaFull: the error sticks, and operations after it do nothing, without a crash.
 func arenaFull(m *machine) {
 	b := m.open(m.t)
+	full := *m
+	full.b = b
+	operations := full.operations()
 	x := b.Alloc(compute.Act, 2, 2)
 	b.Upload(x, []float32{1, 2, 3, 4})
 	require.NoError(m, b.Sync())
@@ -112,14 +115,50 @@ func arenaFull(m *machine) {
 	require.Equal(m, fault.Resource, fault.KindOf(err), "%v", err)
 	b.Reset(mark)
 	b.Alloc(compute.F32, 1<<20, 1<<19) // another error, that nobody hears of
-	b.Apply(huge, huge, compute.Pre{Kind: compute.SiLU})
-	b.Attention(huge, huge, huge, huge, compute.Attention{Heads: 1, KVHeads: 1, Dim: 1 << 20, Scale: 1})
-	b.Copy(huge, huge)
+	for _, f := range operations {
+		f(huge)
+	}
 	y := b.Alloc(compute.Act, 2, 2)
 	b.Apply(y, x, compute.Pre{})
 	require.ErrorIs(m, b.Download(make([]float32, 4), y), err)
 	require.ErrorIs(m, b.Sync(), err)
 	require.ErrorIs(m, b.Close(), err)
+}
+
+// operations are all of them, on a square tensor of 1<<20 columns that is in no arena.
+func (m *machine) operations() []func(x compute.Tensor) {
+	const small, wide = 1 << 3, 1 << 20
+	l, _ := m.dense(safetensors.BF16, small, false, small)
+	c, _ := m.conv(compute.ConvSpec{Stride: 1}, []int{small, small, 1, 1})
+	w, _ := m.weight("table", safetensors.BF16, 1, 1, small)
+	table, err := m.b.LoadTable(w)
+	require.NoError(m, err)
+	narrow := func(x compute.Tensor) compute.Tensor { return x.Reshape(wide*(wide/small), small) }
+	flat := func(x compute.Tensor) compute.Tensor { x.Kind = compute.F32; return x }
+	return []func(x compute.Tensor){
+		func(x compute.Tensor) { m.b.Linear(narrow(x), l, narrow(x), compute.Pre{}, compute.Post{}) },
+		func(x compute.Tensor) {
+			m.b.Convolve(narrow(x), c, narrow(x), wide, wide/small, compute.Pre{}, compute.Post{})
+		},
+		func(x compute.Tensor) { m.b.Apply(x, x, compute.Pre{Kind: compute.SiLU}) },
+		func(x compute.Tensor) {
+			part := x.Reshape(4*wide, wide/4)
+			part.Cols = wide / 8
+			half := compute.Split{X: x.Reshape(4*wide, wide/4), Q: part, K: part, V: part, Dim: wide / 16}
+			half.K.Cols, half.V.Cols = wide/16, wide/16
+			m.b.Heads(half)
+		},
+		func(x compute.Tensor) {
+			m.b.Attention(x, x, x, x, compute.Attention{Heads: 1, KVHeads: 1, Dim: wide, Scale: 1})
+		},
+		func(x compute.Tensor) { m.b.Embed(narrow(x).Slice(0, 2), table, []int32{0, 0}) },
+		func(x compute.Tensor) { m.b.Gather(x.Slice(0, 1), x, []int32{wide - 1}) },
+		func(x compute.Tensor) { m.b.Copy(x, x) },
+		func(x compute.Tensor) { m.b.Euler(flat(x), x, 1) },
+		func(x compute.Tensor) { m.b.Guide(x, x, x, 1) },
+		func(x compute.Tensor) { m.b.Finite(x, "nothing") },
+		func(x compute.Tensor) { m.b.Upload(x.Slice(0, 1), make([]float32, wide)) },
+	}
 }
 
 // finite: numbers pass, whatever their size; what is none is an error that names the tensor.

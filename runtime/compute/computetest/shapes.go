@@ -62,6 +62,8 @@ func (m *machine) linearMisfits() map[string]func() {
 		"gate, row 3 of 3":             gate(func(m *compute.Mod) { m.Rest = 3 }),
 		"gate, row -1":                 gate(func(m *compute.Mod) { m.Row = -1 }),
 		"gate, table of other kind":    gate(func(mod *compute.Mod) { mod.Table = m.tensor(3, 18) }),
+		"linear, Pre of no kind":       linear(y, x, compute.Pre{Kind: 99}, compute.Post{}),
+		"linear, Post of no kind":      linear(y, x, compute.Pre{}, compute.Post{Kind: 99}),
 		"apply, other width":           func() { m.b.Apply(y, x, compute.Pre{}) },
 		"apply, SwiGLU of odd width":   func() { m.b.Apply(m.tensor(4, 2), m.tensor(4, 5), compute.Pre{Kind: compute.SwiGLU}) },
 	}
@@ -73,8 +75,8 @@ func (m *machine) attentionMisfits() map[string]func() {
 		return func() { m.b.Attention(dst, q, k, v, a) }
 	}
 	one := compute.Attention{Heads: 2, KVHeads: 1, Dim: 8, Scale: 1}
-	causal, windows, heads := one, one, one
-	causal.Causal, windows.Windows, heads.KVHeads = true, []int32{3, 4}, 3
+	causal, windows, down, heads := one, one, one, one
+	causal.Causal, windows.Windows, down.Windows, heads.KVHeads = true, []int32{3, 4}, []int32{4, 3, 5}, 3
 	split := func(change func(*compute.Split)) func() {
 		s := compute.Split{X: t(5, 32), Q: t(5, 16), K: t(5, 8), V: t(5, 8), Dim: 8}
 		change(&s)
@@ -89,6 +91,7 @@ func (m *machine) attentionMisfits() map[string]func() {
 		"attention, dst's rows":      attend(t(4, 16), t(5, 16), t(5, 8), t(5, 8), one),
 		"attention, causal":          attend(t(5, 16), t(5, 16), t(4, 8), t(4, 8), causal),
 		"attention, windows' end":    attend(t(5, 16), t(5, 16), t(5, 8), t(5, 8), windows),
+		"attention, windows descend": attend(t(5, 16), t(5, 16), t(5, 8), t(5, 8), down),
 		"attention, heads no factor": attend(t(5, 16), t(5, 16), t(5, 24), t(5, 24), heads),
 		"heads, narrow":              split(func(s *compute.Split) { s.X = t(5, 24) }),
 		"heads, other rows":          split(func(s *compute.Split) { s.V = t(4, 8) }),
@@ -151,9 +154,12 @@ func loading(m *machine) {
 		"codes":   func() error { _, err := m.b.LoadVector(w("codes", safetensors.I16, 12)); return err },
 		"window":  m.convError(compute.ConvSpec{Weight: w("window", safetensors.BF16, 2, 3, 3), Bias: w("b", safetensors.BF16, 2), Stride: 1}),
 		"shifted": m.convError(compute.ConvSpec{Weight: w("w", safetensors.BF16, 2, 3, 3, 3), Bias: w("shifted", safetensors.BF16, 3), Stride: 1}),
+		"stride":  m.convError(compute.ConvSpec{Weight: w("stride", safetensors.BF16, 2, 3, 3, 3), Bias: w("b", safetensors.BF16, 2), Stride: 3}),
+		"good":    m.linearError(compute.Dense{Weights: []compute.Weight{good, w("other", safetensors.BF16, 2, 4)}, Biases: []compute.Weight{w("alone", safetensors.BF16, 3)}}),
 	} {
 		m.refused(name, f)
 	}
+	m.refused("", m.linearError(compute.Dense{}))
 	m.loadingQuantised()
 }
 
@@ -199,6 +205,9 @@ func (m *machine) loadingQuantised() {
 		halve(change(&s))
 		m.refused(name, m.linearError(s))
 	}
+	odd := NewSVDQ(m.rng, 128, 128, 16, false).Spec
+	odd.QWeight.Shape = []int64{256, 32} // 64 inputs
+	m.refused("qweight", m.linearError(odd))
 	parts, _ := m.awq(128, 20, 1)
 	parts.Parts = 6
 	m.refused("qweight", m.linearError(parts))
