@@ -127,6 +127,12 @@ DEV float shuffle_xor(float x, int mask) {
   asm volatile("shfl.sync.bfly.b32 %0, %1, %2, 0x1f, 0xffffffff;" : "=f"(y) : "f"(x), "r"(mask));
   return y;
 }
+// warp_all reports whether x holds in every lane.
+DEV bool warp_all(bool x) {
+  u32 y;
+  asm volatile("{ .reg .pred p, q; setp.ne.u32 p, %1, 0; vote.sync.all.pred q, p, 0xffffffff; selp.u32 %0, 1, 0, q; }" : "=r"(y) : "r"((u32)x));
+  return y;
+}
 DEV float warp_sum(float x) {
   UNROLL for (int m = 16; m > 0; m >>= 1) x += shuffle_xor(x, m);
   return x;
