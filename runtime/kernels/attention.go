@@ -32,9 +32,13 @@ const (
 
 // Attention computes softmax(scale·q·kᵀ)·v, head by head.
 func (b *Backend) Attention(dst, q, k, v compute.Tensor, a compute.Attention) {
-	checkAttention(dst, q, k, v, a)
-	if !b.apart(dst, q, k, v) {
+	compute.CheckAttention(dst, q, k, v, a)
+	if !b.ready() {
 		return
+	}
+	b.arena.Apart(dst, q, k, v)
+	if max(dst.Kind, q.Kind, k.Kind, v.Kind) != compute.Act || a.Dim > widestHead {
+		panic(fmt.Sprintf("kernels: attention of heads of %d: q %v, k %v, v %v to %v", a.Dim, q, k, v, dst))
 	}
 	if _, ok := flashLong[a.Dim]; ok {
 		b.flash(dst, q, k, v, a)
@@ -147,31 +151,4 @@ func tilesOf(n, m, rows int, windows []int32) []int32 {
 		first = end
 	}
 	return list
-}
-
-func checkAttention(dst, q, k, v compute.Tensor, a compute.Attention) {
-	if a.Heads <= 0 || a.KVHeads <= 0 || a.Dim <= 0 || a.Heads%a.KVHeads != 0 || a.Dim > widestHead {
-		panic(fmt.Sprintf("kernels: attention of %d heads over %d of %d", a.Heads, a.KVHeads, a.Dim))
-	}
-	wide, narrow := a.Heads*a.Dim, a.KVHeads*a.Dim
-	if q.Cols != wide || dst.Cols != wide || dst.Rows != q.Rows || k.Cols != narrow || v.Cols != narrow || v.Rows != k.Rows ||
-		max(dst.Kind, q.Kind, k.Kind, v.Kind) != compute.Act {
-		panic(fmt.Sprintf("kernels: attention of %d heads over %d of %d: q %v, k %v, v %v to %v", a.Heads, a.KVHeads, a.Dim, q, k, v, dst))
-	}
-	if (a.Causal || a.Windows != nil) && q.Rows != k.Rows {
-		panic(fmt.Sprintf("kernels: causal or windowed attention of q %v to k %v", q, k))
-	}
-	if a.Windows == nil {
-		return
-	}
-	last := int32(0)
-	for _, e := range a.Windows {
-		if e <= last {
-			panic(fmt.Sprintf("kernels: a window from %d to %d", last, e))
-		}
-		last = e
-	}
-	if int(last) != q.Rows {
-		panic(fmt.Sprintf("kernels: windows end at %d of %d rows", last, q.Rows))
-	}
 }

@@ -35,9 +35,10 @@ func (c *checks) open(b *Backend) (err error) {
 
 // Finite makes a NaN or an infinity an error that sticks, once the host waits.
 func (b *Backend) Finite(x compute.Tensor, what string) {
-	if !b.ready(x) {
+	if !b.ready() {
 		return
 	}
+	b.arena.Present(x)
 	c := &b.checks
 	if len(c.pending) == maxChecks {
 		if b.stick(c.look(b)); b.err != nil {

@@ -87,19 +87,25 @@ func (b *Backend) Convolve(dst compute.Tensor, cv compute.Conv, x compute.Tensor
 	if !ok || c.home != b {
 		panic(fmt.Sprintf("kernels: a convolution of another backend, %T", cv))
 	}
-	rows, columns := c.Size(h, w)
-	if width := b.preWidth(p, x.Cols); width != c.in || h <= 0 || w <= 0 || rows <= 0 || columns <= 0 ||
-		x.Rows != h*w || dst.Rows != rows*columns || dst.Cols != c.out {
-		panic(fmt.Sprintf("kernels: a convolution of %d channels to %d from %v, %d×%d, %d wide after Pre, to %v, %d×%d",
-			c.in, c.out, x, h, w, width, dst, rows, columns))
+	compute.CheckConvolve(dst, cv, x, h, w, p, q)
+	if !b.ready() {
+		return
 	}
-	checkPost(q, dst)
-	if q.Kind == compute.GateAdd {
-		panic("kernels: a convolution with a gate")
-	}
-	if b.fused(dst, x, p, q) {
+	b.arena.ApartFused(dst, x, p, q)
+	if q.Kind != compute.GateAdd {
 		c.run(dst, x, h, w, p, b.epilogue(dst, q))
+		return
 	}
+	// The kernels of conv.cu have no gate.
+	y, done := b.temporary(compute.F32, dst.Rows, dst.Cols)
+	defer done()
+	if b.err != nil {
+		return
+	}
+	c.run(y, x, h, w, p, epilogue{flags: flagOutF32})
+	e := b.epilogue(dst, q)
+	b.spread("finish", dst.Len(), 1, b.address(dst), b.address(y), e.residual, e.gate, e.rest,
+		cuda.Int(dst.Rows), cuda.Int(dst.Cols), cuda.Int(e.until), cuda.Int(e.flags))
 }
 
 func (c *conv) run(dst, x compute.Tensor, h, w int, p compute.Pre, e epilogue) {

@@ -29,8 +29,9 @@
 //
 // Operations are queued and run behind. No sum depends on timing, so that repeated runs
 // give the same bits. Errors stick as package compute says; those of package cuda keep
-// their meaning under errors.Is (ErrMemory, ErrLost). A convolution cannot be gated, and
-// attention takes activations only: that panics, as wrong shapes do.
+// their meaning under errors.Is (ErrMemory, ErrLost). Attention takes activations only, and
+// heads of at most 512 values; q, k and v of Heads are of one kind, and so are the
+// predictions of Guide: anything else panics, as wrong shapes do.
 package kernels
 
 import (

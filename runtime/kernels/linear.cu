@@ -1,6 +1,6 @@
 // linear.cu: linears where float32 must stay float32, or where there are few rows.
 //
-// Both end like gemm.cu's products, out = residual + gate · activation(y + bias), with the
+// All end like gemm.cu's products, out = residual + gate · activation(y + bias), with the
 // same flags.
 //
 // linear_hh, linear_hf, linear_fh, linear_ff (out, x, w, bias, residual, gate, rest, m, n,
@@ -21,6 +21,9 @@
 //
 //   grid: n/8 rounded up; block: 256: a warp for each output, which decodes its row once
 //   for every 8 rows of x.
+//
+// finish (out, y, residual, gate, rest, m, n, until, flags): out = residual + gate ·
+// activation(y), of float32 y [m,n].      grid: any x; block: 256
 #include "tiles.cuh"
 #include "values.cuh"
 
@@ -117,3 +120,9 @@ DEV void awq(const Epilogue& e, const X* x, const u32* codes, const u16* scales,
   }
 AWQ(awq_h, u16)
 AWQ(awq_f, float)
+
+KERNEL(256, 4)
+finish(void* out, const float* y, const void* residual, const float* gate, const float* rest, int m, int n, int until, u32 flags) {
+  Epilogue e{out, nullptr, residual, gate, rest, until, m, n, flags};
+  for (u64 i = global_thread(); i < (u64)m * n; i += global_threads()) finish1(e, i / n, i % n, y[i]);
+}

@@ -55,49 +55,11 @@ func (b *Backend) Linear(dst compute.Tensor, l compute.Linear, x compute.Tensor,
 	if !ok || w.owner() != b {
 		panic(fmt.Sprintf("kernels: a linear of another backend, %T", l))
 	}
-	if width := b.preWidth(p, x.Cols); width != w.In() || dst.Cols != w.Out() || dst.Rows != x.Rows {
-		panic(fmt.Sprintf("kernels: a linear of %d inputs, %d outputs from %v (%d wide after Pre) to %v",
-			w.In(), w.Out(), x, width, dst))
-	}
-	checkPost(q, dst)
-	if b.fused(dst, x, p, q) {
+	compute.CheckLinear(dst, l, x, p, q)
+	if b.ready() {
+		b.arena.ApartFused(dst, x, p, q)
 		w.run(dst, x, p, b.epilogue(dst, q))
 	}
-}
-
-// checkPost panics if a Post does not fit its result.
-func checkPost(p compute.Post, dst compute.Tensor) {
-	switch p.Kind {
-	case compute.Store, compute.StoreSiLU, compute.StoreGELU:
-		return
-	case compute.Add, compute.GateAdd:
-	default:
-		panic(fmt.Sprintf("kernels: Post of kind %d", p.Kind))
-	}
-	if r := p.Residual; r.Rows != dst.Rows || r.Cols != dst.Cols {
-		panic(fmt.Sprintf("kernels: adding residual %v to %v", r, dst))
-	}
-	if p.Kind == compute.GateAdd && p.Mod == (compute.Mod{}) {
-		panic("kernels: GateAdd without a gate")
-	}
-}
-
-// fused checks the tensors of an operation with Pre and Post, and reports whether it shall
-// run.
-func (b *Backend) fused(dst, x compute.Tensor, p compute.Pre, q compute.Post) bool {
-	b.checkMod(p.Mod, x.Cols)
-	inputs := []compute.Tensor{x, p.Mod.Table}
-	if q.Kind == compute.GateAdd {
-		b.checkMod(q.Mod, dst.Cols)
-		inputs = append(inputs, q.Mod.Table)
-	}
-	if q.Kind == compute.Add || q.Kind == compute.GateAdd {
-		if q.Residual.Offset == dst.Offset && q.Residual.Kind == dst.Kind {
-			return b.apart(dst, inputs...)
-		}
-		inputs = append(inputs, q.Residual)
-	}
-	return b.apart(dst, inputs...)
 }
 
 // Flags of an epilogue, in tiles.cuh.

@@ -58,12 +58,11 @@ func (b *Backend) temporary(k compute.Kind, rows, cols int) (compute.Tensor, fun
 
 // Upload copies values into dst.
 func (b *Backend) Upload(dst compute.Tensor, values []float32) {
-	if len(values) != dst.Len() {
-		panic(fmt.Sprintf("kernels: uploading %d values to %v", len(values), dst))
-	}
-	if !b.ready(dst) {
+	compute.CheckValues(dst, values)
+	if !b.ready() {
 		return
 	}
+	b.arena.Present(dst)
 	b.stick(b.staging.Write(b.at(dst), int(dst.Bytes()), func(piece []byte, offset int) {
 		encode(piece, values[offset/dst.Size:][:len(piece)/dst.Size], dst.Kind)
 	}))
@@ -71,12 +70,11 @@ func (b *Backend) Upload(dst compute.Tensor, values []float32) {
 
 // Download waits and copies src into values.
 func (b *Backend) Download(values []float32, src compute.Tensor) error {
-	if len(values) != src.Len() {
-		panic(fmt.Sprintf("kernels: downloading %v to %d values", src, len(values)))
-	}
-	if !b.ready(src) {
+	compute.CheckValues(src, values)
+	if !b.ready() {
 		return b.err
 	}
+	b.arena.Present(src)
 	b.stick(b.checks.look(b))
 	if b.err == nil {
 		b.stick(b.staging.Read(b.at(src), int(src.Bytes()), func(piece []byte, offset int) {
@@ -124,35 +122,10 @@ func (b *Backend) integers(t compute.Tensor, values []int32) {
 	}))
 }
 
-// ready reports whether an operation shall run: it does not once an error sticks. Tensors
-// that are not in the arena panic; none is passed over.
-func (b *Backend) ready(tensors ...compute.Tensor) bool {
+// ready reports whether an operation shall run: it does not once an error sticks.
+func (b *Backend) ready() bool {
 	if b.err == nil {
 		b.stick(b.context.Err())
 	}
-	if b.err != nil {
-		return false
-	}
-	for _, t := range tensors {
-		if t.IsZero() {
-			continue
-		}
-		if end := t.Offset + t.Bytes(); t.Size != sizeOf(t.Kind) || t.Offset < 0 || end > b.arena.Used() {
-			panic(fmt.Sprintf("kernels: %v at %d to %d, where %d bytes are in use", t, t.Offset, end, b.arena.Used()))
-		}
-	}
-	return true
-}
-
-// apart checks that dst overlaps no input, and reports whether the operation shall run.
-func (b *Backend) apart(dst compute.Tensor, inputs ...compute.Tensor) bool {
-	if !b.ready(dst) || !b.ready(inputs...) {
-		return false
-	}
-	for _, t := range inputs {
-		if !t.IsZero() && dst.Offset < t.Offset+t.Bytes() && t.Offset < dst.Offset+dst.Bytes() {
-			panic(fmt.Sprintf("kernels: the result %v at %d overlaps the input %v at %d", dst, dst.Offset, t, t.Offset))
-		}
-	}
-	return true
+	return b.err == nil
 }

@@ -30,36 +30,11 @@ func access(n int, tensors ...compute.Tensor) int {
 
 // Apply computes dst = Pre(x).
 func (b *Backend) Apply(dst, x compute.Tensor, p compute.Pre) {
-	if width := b.preWidth(p, x.Cols); width != dst.Cols || dst.Rows != x.Rows {
-		panic(fmt.Sprintf("kernels: applying Pre to %v, %d wide after it, into %v", x, width, dst))
-	}
-	b.checkMod(p.Mod, x.Cols)
-	if b.apart(dst, x, p.Mod.Table) {
+	compute.CheckApply(dst, x, p)
+	if b.ready() {
+		b.arena.ApartFused(dst, x, p, compute.Post{})
 		b.apply(dst, x, p)
 	}
-}
-
-// preWidth is how many values of cols Pre leaves. It panics where Pre cannot take cols.
-func (b *Backend) preWidth(p compute.Pre, cols int) int {
-	switch p.Kind {
-	case compute.None, compute.SiLU, compute.GELUTanh, compute.LayerNorm:
-	case compute.SwiGLU:
-		if cols%2 != 0 {
-			panic(fmt.Sprintf("kernels: SwiGLU of %d columns", cols))
-		}
-		return cols / 2
-	case compute.RMSNorm:
-		if n := b.vector(p.Weight).n; cols%n != 0 {
-			panic(fmt.Sprintf("kernels: RMSNorm with %d weights of %d columns", n, cols))
-		}
-	case compute.ChannelNorm, compute.ChannelNormSiLU:
-		if n := b.vector(p.Weight).n; cols != n {
-			panic(fmt.Sprintf("kernels: channel norm with %d weights of %d columns", n, cols))
-		}
-	default:
-		panic(fmt.Sprintf("kernels: Pre of kind %d", p.Kind))
-	}
-	return cols
 }
 
 // The functions of map, and the kinds of norm, in pre.cu.
@@ -114,21 +89,6 @@ func (b *Backend) norm(dst, x compute.Tensor, p compute.Pre) {
 		weight, scale, shift, restScale, restShift, cuda.Int(p.Mod.Until), one)
 }
 
-// checkMod checks that the parts of a table are width values wide. No Mod is none.
-func (b *Backend) checkMod(m compute.Mod, width int) {
-	if m == (compute.Mod{}) {
-		return
-	}
-	t := m.Table
-	part := max(m.Shift, m.Scale, m.Gate)
-	if t.Kind != compute.F32 || t.Cols%width != 0 || part >= t.Cols/width || min(m.Shift, m.Scale, m.Gate) < 0 {
-		panic(fmt.Sprintf("kernels: part %d of a modulation table %v, parts of %d", part, t, width))
-	}
-	if min(m.Row, m.Rest) < 0 || max(m.Row, m.Rest) >= t.Rows {
-		panic(fmt.Sprintf("kernels: rows %d and %d of a modulation table %v", m.Row, m.Rest, t))
-	}
-}
-
 // part is where a part of the table lies for tokens before Until, and for the rest.
 func (b *Backend) part(m compute.Mod, part, width int) (before, rest cuda.Parameter) {
 	at := func(row int) cuda.Parameter {
@@ -143,7 +103,7 @@ func (b *Backend) prepared(x compute.Tensor, p compute.Pre, k compute.Kind) (y c
 	if p.Kind == compute.None && x.Kind == k {
 		return x, func() {}
 	}
-	y, done = b.temporary(k, x.Rows, b.preWidth(p, x.Cols))
+	y, done = b.temporary(k, x.Rows, p.Width(x.Cols))
 	if b.err == nil {
 		b.apply(y, x, p)
 	}

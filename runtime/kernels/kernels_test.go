@@ -1,0 +1,48 @@
+package kernels_test
+
+import (
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/plimsoll-oci/plimsoll/runtime/compute"
+	"github.com/plimsoll-oci/plimsoll/runtime/compute/computetest"
+	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
+	"github.com/plimsoll-oci/plimsoll/runtime/kernels"
+)
+
+// gpuEnv set to 1 makes a test that needs a GPU fail where there is none.
+const gpuEnv = "PLIMSOLL_GPU"
+
+// device is the first GPU. Without one the test is skipped, and the log says why.
+func device(t testing.TB) (*cuda.Driver, cuda.Device) {
+	t.Helper()
+	driver, err := cuda.Open()
+	if err != nil {
+		if os.Getenv(gpuEnv) == "1" {
+			t.Fatal(err)
+		}
+		t.Skipf("needs a GPU: %v", err)
+	}
+	devices, err := driver.Devices()
+	require.NoError(t, err)
+	return driver, devices[0]
+}
+
+// open opens a backend that names failing kernels.
+func open(t testing.TB, arena int64) *kernels.Backend {
+	t.Helper()
+	driver, d := device(t)
+	b, err := kernels.New(driver, d, kernels.Options{ArenaBytes: arena, Poison: true, Context: cuda.Options{Synchronous: true}})
+	require.NoError(t, err)
+	return b
+}
+
+// TestGPUConformance holds every operation on a GPU against float64. bfloat16 has 8 bits:
+// one rounding is off by up to 2⁻⁸, and by 1.7e-3 in the mean.
+func TestGPUConformance(t *testing.T) {
+	device(t)
+	computetest.Run(t, func(t *testing.T) compute.Backend { return open(t, 256<<20) },
+		computetest.Tolerance{F32: 1e-5, Act: 3e-3})
+}
