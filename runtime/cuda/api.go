@@ -58,7 +58,7 @@ type api struct {
 	cuEventRecord       func(e eventPointer, s streamPointer) Code
 	cuEventSynchronize  func(e eventPointer) Code
 	cuEventElapsedTime  func(milliseconds *float32, start, end eventPointer) Code
-	cuModuleLoadDataEx  func(out *modulePointer, image *byte, n uint32, options *jitOption, values unsafe.Pointer) Code
+	cuModuleLoadDataEx  func(out *modulePointer, image *byte, n uint32, options *jitOption, values *uintptr) Code
 	cuModuleUnload      func(m modulePointer) Code
 	cuModuleGetFunction func(out *functionPointer, m modulePointer, name *byte) Code
 	cuFuncSetAttribute  func(f functionPointer, a functionAttribute, value int32) Code
@@ -70,6 +70,10 @@ type api struct {
 	cuMemcpyDtoHAsync   func(dst unsafe.Pointer, src Pointer, size uint64, s streamPointer) Code
 	cuMemcpyDtoDAsync   func(dst, src Pointer, size uint64, s streamPointer) Code
 	cuMemsetD8Async     func(dst Pointer, value uint8, size uint64, s streamPointer) Code
+
+	// cuTensorMapEncodeTiled came with CUDA 12.0; nil before.
+	cuTensorMapEncodeTiled func(out *tensorMap, format, rank uint32, p Pointer, sizes, strides *uint64, box, steps *uint32,
+		interleave, swizzle, promotion, fill uint32) Code
 
 	// cuLaunchKernel is the function's bare address: it is called thousands of times a
 	// second, and through reflection a call takes 2 µs longer.
@@ -127,6 +131,9 @@ func bind(resolve resolver) (*api, error) {
 			return nil, fmt.Errorf("function %s: %w", f.name, err)
 		}
 		purego.RegisterFunc(f.into, address)
+	}
+	if address, err := resolve("cuTensorMapEncodeTiled"); err == nil {
+		purego.RegisterFunc(&a.cuTensorMapEncodeTiled, address)
 	}
 	address, err := resolve("cuLaunchKernel")
 	if err != nil {

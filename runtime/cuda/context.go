@@ -39,8 +39,8 @@ type Options struct {
 	Synchronous bool
 }
 
-// Context is a device's primary context and the one thread that uses it. Calls go to that
-// thread through a queue: methods that return nothing only put something into it, which
+// Context is a device's primary context and the one thread that uses it, but for Load, which
+// takes long and has its own. Calls go to that thread through a queue: methods that return nothing only put something into it, which
 // takes less than a microsecond, and run behind; all others wait for their answer.
 //
 //   - An error of a call that runs behind sticks: later calls do nothing, and Err, Sync
@@ -59,6 +59,7 @@ type Context struct {
 	patience    time.Duration
 	synchronous bool
 
+	pointer  contextPointer
 	tasks    chan task
 	finished atomic.Uint64
 	sticks   atomic.Pointer[error]
@@ -85,10 +86,9 @@ type owned struct {
 // threadMemory is memory that is not Go's and that the thread hands to the driver. It lies
 // in one pinned allocation.
 type threadMemory struct {
+	maps     [maxMaps]tensorMap // first, so that they are aligned as the driver wants them
 	values   [maxParameters]Parameter
-	pointers [maxParameters]unsafe.Pointer // to values, as cuLaunchKernel wants them
-	log      [16 << 10]byte
-	jit      [4]unsafe.Pointer
+	pointers [maxParameters]unsafe.Pointer // to maps and values, as cuLaunchKernel wants them
 }
 
 // Context makes the device's primary context, or joins it if the process has one, which
@@ -159,11 +159,10 @@ func (c *Context) work(started chan<- error) {
 // enter makes the context current on this thread for good.
 func (c *Context) enter() error {
 	a, h := c.api, c.device.handle
-	var p contextPointer
-	if err := a.check("cuDevicePrimaryCtxRetain", a.cuDevicePrimaryCtxRetain(&p, h)); err != nil {
+	if err := a.check("cuDevicePrimaryCtxRetain", a.cuDevicePrimaryCtxRetain(&c.pointer, h)); err != nil {
 		return err
 	}
-	err := a.check("cuCtxSetCurrent", a.cuCtxSetCurrent(p))
+	err := a.check("cuCtxSetCurrent", a.cuCtxSetCurrent(c.pointer))
 	var memory unsafe.Pointer
 	if err == nil {
 		err = a.check("cuMemHostAlloc", a.cuMemHostAlloc(&memory, uint64(unsafe.Sizeof(threadMemory{})), 0))
@@ -172,9 +171,6 @@ func (c *Context) enter() error {
 		return errors.Join(err, a.check("cuDevicePrimaryCtxRelease_v2", a.cuDevicePrimaryCtxRelease(h)))
 	}
 	c.memory = (*threadMemory)(memory)
-	for i := range c.memory.pointers {
-		c.memory.pointers[i] = unsafe.Pointer(&c.memory.values[i])
-	}
 	return nil
 }
 
@@ -225,6 +221,27 @@ func (c *Context) do(f func() error) error {
 		return err
 	}
 	return c.explain(c.wait(reply))
+}
+
+// beside runs f on a thread of its own with the context current, and waits for it.
+func (c *Context) beside(f func() error) error {
+	if err := c.Err(); err != nil {
+		return err
+	}
+	answer := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with the goroutine
+		err := c.api.check("cuCtxSetCurrent", c.api.cuCtxSetCurrent(c.pointer))
+		if err == nil {
+			err = f()
+		}
+		answer <- err
+	}()
+	err := c.explain(<-answer)
+	if errors.Is(err, ErrLost) {
+		return c.stick(err)
+	}
+	return err
 }
 
 // send queues a task. It waits where the queue is full, and fails if the device is hung.

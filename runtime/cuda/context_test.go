@@ -73,7 +73,7 @@ func TestRoundTrip(t *testing.T) {
 	s.stream.CopyToHost(s.pinned, 40, s.memory+32, 20)
 	require.NoError(t, s.stream.Sync())
 	require.Equal(t, []float32{0, 6, 9, 12, 5}, values[10:15])
-	require.Equal(t, launched{[3]uintptr{3, 2, 1}, [3]uintptr{32, 1, 1}, 100}, f.machine.last)
+	require.Equal(t, launched{grid: [3]uintptr{3, 2, 1}, block: [3]uintptr{32, 1, 1}, shared: 100}, f.machine.last)
 	require.NoError(t, s.Close())
 }
 
@@ -91,7 +91,7 @@ func TestCloseGivesEverythingBack(t *testing.T) {
 	require.Empty(t, f.machine.live)
 	require.Zero(t, f.retained.Load())
 	for h, what := range f.machine.made {
-		require.Contains(t, what, map[bool]string{true: "function", false: "destroyed "}[what == "function"], h)
+		require.Contains(t, what, map[bool]string{true: "function", false: "destroyed "}[what == "function scale"], h)
 	}
 	require.ErrorIs(t, event.Wait(), errClosed)
 	require.ErrorIs(t, s.Close(), errClosed)
@@ -310,6 +310,48 @@ func TestSlowDevice(t *testing.T) {
 	require.NoError(t, s.Close())
 }
 
+// Tiled matrices come first, by value; everything that describes one reaches the driver.
+func TestTiledMatrices(t *testing.T) {
+	f := twoDevices()
+	f.fail = map[string]Code{}
+	s := openScaled(t, f, Options{})
+	m, err := s.Load("tiles", []byte(ptx))
+	require.NoError(t, err)
+	tiled, err := m.Function("tiled")
+	require.NoError(t, err)
+	require.NoError(t, tiled.Cluster(2))
+	require.Equal(t, [][2]int32{{11, 2}, {12, 1}, {13, 1}}, f.machine.clusters)
+	require.EqualError(t, tiled.Cluster(9), "making clusters of 9 blocks of kernel tiled: cuFuncSetAttribute: CUDA error 1")
+
+	a, b := Matrix{P: 4096, Rows: 300, Cols: 72, TileRows: 128, TileCols: 64}, Matrix{P: 8192, Rows: 7, Cols: 8, TileRows: 256, TileCols: 64}
+	s.stream.LaunchTiled(tiled, Dim{X: 5}, Dim{X: 384}, 0, []Matrix{a, b}, Int(77))
+	require.NoError(t, s.stream.Sync())
+	require.Equal(t, tensorMap{9, 2, 4096, 72, 300, 144, 64, 128, 0, 3, 3, 0}, f.machine.last.tiled[0])
+	require.Equal(t, tensorMap{9, 2, 8192, 8, 7, 16, 64, 256, 0, 3, 3, 0}, f.machine.last.tiled[1])
+	require.Equal(t, uint64(77), f.machine.last.word)
+
+	f.fail["cuTensorMapEncodeTiled"] = 34
+	s.stream.LaunchTiled(tiled, Dim{X: 5}, Dim{X: 384}, 0, []Matrix{a, b}, Int(77))
+	require.ErrorContains(t, s.stream.Sync(), "launching kernel tiled on {5 0 0} blocks of {384 0 0} threads with 0 bytes of shared memory: cuTensorMapEncodeTiled: CUDA_ERROR_STUB_LIBRARY")
+	require.Error(t, s.Close())
+}
+
+func TestDriverWithoutTiledMatrices(t *testing.T) {
+	f := twoDevices()
+	f.absent = "cuTensorMapEncodeTiled"
+	s := openScaled(t, f, Options{})
+	s.stream.LaunchTiled(s.scale, Dim{}, Dim{}, 0, []Matrix{{}})
+	require.ErrorIs(t, s.stream.Sync(), errNoTensorMaps)
+	require.Error(t, s.Close())
+}
+
+func TestLaunchIsAbsent(t *testing.T) {
+	f := twoDevices()
+	f.absent = "cuLaunchKernel"
+	_, err := openFake(t, f)
+	require.EqualError(t, err, "binding libcuda.so.1: function cuLaunchKernel: undefined symbol: cuLaunchKernel")
+}
+
 func TestContextFails(t *testing.T) {
 	for _, call := range []string{"cuDevicePrimaryCtxRetain", "cuCtxSetCurrent", "cuMemHostAlloc"} {
 		t.Run(call, func(t *testing.T) {
@@ -403,7 +445,7 @@ func TestStagingThatDoesNotFit(t *testing.T) {
 func TestDefects(t *testing.T) {
 	s := openScaled(t, twoDevices(), Options{})
 	defer s.Close()
-	require.PanicsWithValue(t, "cuda: launching scale with 65 parameters", func() {
+	require.PanicsWithValue(t, "cuda: launching scale with 0 matrices and 65 parameters", func() {
 		s.stream.Launch(s.scale, Dim{}, Dim{}, 0, make([]Parameter, 65)...)
 	})
 	for _, at := range [][2]int{{-1, 2}, {0, 65}, {60, 5}, {1, -1}} {

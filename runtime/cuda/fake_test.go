@@ -45,9 +45,12 @@ var codeTexts = map[Code][2][]byte{
 // invalidValue is CUDA_ERROR_INVALID_VALUE.
 const invalidValue Code = 1
 
-// cfunc is a function of the fake: it sees the arguments as registers hold them. launch is
-// the one function with more of them.
-type cfunc func(x, y, z uintptr) Code
+// cfunc is a function of the fake: it sees the arguments as registers hold them. longFunc is
+// one with more of them than three.
+type (
+	cfunc    func(x, y, z uintptr) Code
+	longFunc func(args [12]uintptr) Code
+)
 
 // exported lists the functions under the names that NVIDIA's library exports.
 func (f *fakeDriver) exported() map[string]cfunc {
@@ -139,23 +142,20 @@ type loaded struct {
 }
 
 // call is a call through a C address.
-func (l *loaded) call(name string, args [11]uintptr) uintptr {
+func (l *loaded) call(name string, args [12]uintptr) uintptr {
 	if code, fails := l.fail[name]; fails {
 		return uintptr(code)
 	}
-	if name == "cuLaunchKernel" {
-		return uintptr(l.machine.launch(args))
-	}
-	if name == "cuModuleLoadDataEx" {
-		return uintptr(l.machine.loadModule(args))
+	if long, ok := l.machine.long()[name]; ok {
+		return uintptr(long(args))
 	}
 	return uintptr(l.functions[name](args[0], args[1], args[2]))
 }
 
 func address(name string) uintptr {
 	if _, ok := callbacks[name]; !ok {
-		callbacks[name] = purego.NewCallback(func(a, b, c, d, e, f, g, h, i, j, k uintptr) uintptr {
-			return current.Load().call(name, [11]uintptr{a, b, c, d, e, f, g, h, i, j, k})
+		callbacks[name] = purego.NewCallback(func(a, b, c, d, e, f, g, h, i, j, k, l uintptr) uintptr {
+			return current.Load().call(name, [12]uintptr{a, b, c, d, e, f, g, h, i, j, k, l})
 		})
 	}
 	return callbacks[name]
@@ -166,8 +166,9 @@ func (f *fakeDriver) load() (resolver, error) {
 	l := &loaded{f, f.exported()}
 	current.Store(l)
 	return func(name string) (uintptr, error) {
-		_, ok := l.functions[name]
-		if !ok && name != "cuLaunchKernel" && name != "cuModuleLoadDataEx" || name == f.absent {
+		_, short := l.functions[name]
+		_, long := l.machine.long()[name]
+		if !short && !long || name == f.absent {
 			return 0, errors.New("undefined symbol: " + name)
 		}
 		return address(name), nil

@@ -9,7 +9,8 @@ import (
 )
 
 // fakeMachine is the part of the fake that runs things: memory that is this process's own,
-// and one kernel, "scale", which multiplies n float32 by a factor in place. Everything runs
+// and two kernels, "scale", which
+// multiplies n float32 by a factor in place, and "tiled", which notes its parameters. Everything runs
 // when it is put into a stream.
 type fakeMachine struct {
 	mu     sync.Mutex
@@ -18,6 +19,8 @@ type fakeMachine struct {
 	times  map[uintptr]time.Time
 	shared map[uintptr]int32
 	last   launched
+	// clusters are the attributes of functions that were set, but for shared memory.
+	clusters [][2]int32
 	// hang, if it is there, is what streams wait for, once they have said so in hung.
 	hang, hung chan struct{}
 }
@@ -25,6 +28,9 @@ type fakeMachine struct {
 type launched struct {
 	grid, block [3]uintptr
 	shared      uintptr
+	// tiled and word are the parameters of the kernel "tiled".
+	tiled [2]tensorMap
+	word  uint64
 }
 
 const ptx = ".version 7.0\n.target sm_80\n.visible .entry scale()"
@@ -62,6 +68,12 @@ func (m *fakeMachine) exported() map[string]cfunc {
 			}
 			return 0
 		},
+	}
+}
+
+func (m *fakeMachine) long() map[string]longFunc {
+	return map[string]longFunc{
+		"cuLaunchKernel": m.launch, "cuModuleLoadDataEx": m.loadModule, "cuTensorMapEncodeTiled": m.encode,
 	}
 }
 
@@ -143,7 +155,7 @@ func (m *fakeMachine) elapsed(out, start, end uintptr) Code {
 
 // loadModule is cuModuleLoadDataEx: it takes what begins as PTX does, and says so
 // otherwise.
-func (m *fakeMachine) loadModule(a [11]uintptr) Code {
+func (m *fakeMachine) loadModule(a [12]uintptr) Code {
 	if strings.HasPrefix(cString(at[byte](a[1])), ".version") {
 		return put(a[0], m.make("module"))
 	}
@@ -154,27 +166,49 @@ func (m *fakeMachine) loadModule(a [11]uintptr) Code {
 }
 
 func (m *fakeMachine) function(out, module, name uintptr) Code {
-	if m.is(module) != "module" || cString(at[byte](name)) != "scale" {
+	text := cString(at[byte](name))
+	if m.is(module) != "module" || text != "scale" && text != "tiled" {
 		return 500 // CUDA_ERROR_NOT_FOUND
 	}
-	return put(out, m.make("function"))
+	return put(out, m.make("function "+text))
 }
 
 func (m *fakeMachine) setAttribute(f, attribute, value uintptr) Code {
-	if functionAttribute(attribute) != functionSharedMemory || int32(value) > 232448 {
+	if functionAttribute(attribute) != functionSharedMemory {
+		m.clusters = append(m.clusters, [2]int32{int32(attribute), int32(value)})
+		return codeIf(int32(value) > 8)
+	}
+	if int32(value) > 232448 {
 		return invalidValue
 	}
 	m.shared[f] = int32(value)
 	return 0
 }
 
-// launch is cuLaunchKernel of scale(float *x, int n, float factor).
-func (m *fakeMachine) launch(a [11]uintptr) Code {
-	if m.is(a[0]) != "function" || m.is(a[8]) != "stream" || int32(a[7]) > max(m.shared[a[0]], 48<<10) {
+// encode is cuTensorMapEncodeTiled: the map holds the arguments, pointers followed.
+func (m *fakeMachine) encode(a [12]uintptr) Code {
+	sizes, box := *at[[2]uint64](a[4]), *at[[2]uint32](a[6])
+	if a[0]%64 != 0 || box[0]*2 > 128 {
 		return invalidValue
 	}
-	m.last = launched{[3]uintptr{a[1], a[2], a[3]}, [3]uintptr{a[4], a[5], a[6]}, a[7]}
+	return put(a[0], tensorMap{
+		uint64(uint32(a[1])), uint64(uint32(a[2])), uint64(a[3]), sizes[0], sizes[1], *at[uint64](a[5]), uint64(box[0]), uint64(box[1]),
+		uint64(uint32(a[8])), uint64(uint32(a[9])), uint64(uint32(a[10])), uint64(uint32(a[11])),
+	})
+}
+
+// launch is cuLaunchKernel of scale(float *x, int n, float factor).
+func (m *fakeMachine) launch(a [12]uintptr) Code {
+	if !strings.HasPrefix(m.is(a[0]), "function") || m.is(a[8]) != "stream" || int32(a[7]) > max(m.shared[a[0]], 48<<10) {
+		return invalidValue
+	}
+	m.last = launched{grid: [3]uintptr{a[1], a[2], a[3]}, block: [3]uintptr{a[4], a[5], a[6]}, shared: a[7]}
 	p := at[[3]uintptr](a[9])
+	if m.is(a[0]) == "function tiled" {
+		m.last.tiled = [2]tensorMap{*at[tensorMap](p[0]), *at[tensorMap](p[1])}
+		m.last.word = *at[uint64](p[2])
+		return 0
+	}
 	x, n, factor := *at[uintptr](p[0]), *at[int32](p[1]), *at[float32](p[2])
 	for i := range n {
 		*at[float32](x + uintptr(4*i)) *= factor

@@ -64,25 +64,48 @@ func Address(p Pointer) Parameter { return Parameter(p) }
 // Launch puts a kernel into the stream, with so many bytes of dynamic shared memory. The
 // parameters must be those of the kernel, in number and order: the driver checks neither.
 func (s *Stream) Launch(f *Function, grid, block Dim, shared int, params ...Parameter) {
-	if len(params) > maxParameters {
-		panic(fmt.Sprintf("cuda: launching %s with %d parameters", f.name, len(params)))
+	s.LaunchTiled(f, grid, block, shared, nil, params...)
+}
+
+// LaunchTiled launches a kernel whose first parameters are tiled matrices (CUtensorMap, by
+// value). The driver has them from CUDA 12.0 on.
+func (s *Stream) LaunchTiled(f *Function, grid, block Dim, shared int, matrices []Matrix, params ...Parameter) {
+	if len(matrices)+len(params) > maxParameters || len(matrices) > maxMaps {
+		panic(fmt.Sprintf("cuda: launching %s with %d matrices and %d parameters", f.name, len(matrices), len(params)))
 	}
-	c := s.context
-	c.behind(func() error {
-		copy(c.memory.values[:], params)
-		gx, gy, gz := grid.sides()
-		bx, by, bz := block.sides()
-		code, _, _ := purego.SyscallN(c.api.cuLaunchKernel, uintptr(f.f), gx, gy, gz, bx, by, bz,
-			uintptr(shared), uintptr(s.s), uintptr(unsafe.Pointer(&c.memory.pointers)), 0)
-		err := c.api.check("cuLaunchKernel", Code(code))
-		if err == nil && c.synchronous {
-			err = c.api.check("cuStreamSynchronize", c.api.cuStreamSynchronize(s.s))
-		}
-		if err != nil {
+	s.context.behind(func() error {
+		if err := s.launch(f, grid, block, shared, matrices, params); err != nil {
 			return fmt.Errorf("launching kernel %s on %v blocks of %v threads with %d bytes of shared memory: %w", f.name, grid, block, shared, err)
 		}
 		return nil
 	})
+}
+
+// launch runs on the context's thread.
+func (s *Stream) launch(f *Function, grid, block Dim, shared int, matrices []Matrix, params []Parameter) error {
+	c := s.context
+	memory := c.memory
+	for i, m := range matrices {
+		if err := m.encode(c.api, &memory.maps[i]); err != nil {
+			return err
+		}
+		memory.pointers[i] = unsafe.Pointer(&memory.maps[i])
+	}
+	for i, p := range params {
+		memory.values[i] = p
+		memory.pointers[len(matrices)+i] = unsafe.Pointer(&memory.values[i])
+	}
+	gx, gy, gz := grid.sides()
+	bx, by, bz := block.sides()
+	code, _, _ := purego.SyscallN(c.api.cuLaunchKernel, uintptr(f.f), gx, gy, gz, bx, by, bz,
+		uintptr(shared), uintptr(s.s), uintptr(unsafe.Pointer(&memory.pointers)), 0)
+	if err := c.api.check("cuLaunchKernel", Code(code)); err != nil {
+		return err
+	}
+	if c.synchronous {
+		return c.api.check("cuStreamSynchronize", c.api.cuStreamSynchronize(s.s))
+	}
+	return nil
 }
 
 // CopyToDevice puts a copy of n bytes from an offset of pinned memory into the stream.

@@ -71,7 +71,7 @@ type Backend struct {
 	context   *cuda.Context
 	stream    *cuda.Stream
 	staging   *cuda.Staging
-	functions map[string]function
+	functions *functions
 	poison    bool
 
 	arena  compute.Arena
@@ -88,7 +88,8 @@ type Backend struct {
 var _ compute.Backend = (*Backend)(nil)
 
 // New makes a backend on a device. The error is of kind fault.Resource: a device that is
-// too old, or too little memory (cuda.ErrMemory).
+// too old, or too little memory (cuda.ErrMemory). The driver goes on compiling the kernels
+// after New has returned; an error of that sticks where a kernel is first needed.
 func New(driver *cuda.Driver, device cuda.Device, o Options) (*Backend, error) {
 	if c := device.Capability; c.Major < 8 {
 		return nil, fault.Wrap(fault.Resource, "use a GPU of compute capability 8.0 or later: Ampere, Ada, Hopper or Blackwell",
@@ -104,6 +105,9 @@ func New(driver *cuda.Driver, device cuda.Device, o Options) (*Backend, error) {
 	b := &Backend{context: context, poison: o.Poison, arena: compute.Arena{Limit: o.ArenaBytes}}
 	b.store.context = context
 	if err := b.open(); err != nil {
+		if b.functions != nil {
+			b.functions.finish()
+		}
 		return nil, errors.Join(err, context.Close())
 	}
 	return b, nil
@@ -111,7 +115,7 @@ func New(driver *cuda.Driver, device cuda.Device, o Options) (*Backend, error) {
 
 // open makes what a backend has from the start.
 func (b *Backend) open() (err error) {
-	if b.functions, err = load(b.context); err != nil {
+	if b.functions, err = newFunctions(b.context, targetsOf(b.context.Device())...); err != nil {
 		return err
 	}
 	if b.stream, err = b.context.Stream(); err != nil {
@@ -127,6 +131,15 @@ func (b *Backend) open() (err error) {
 		return fmt.Errorf("making the arena: %w", err)
 	}
 	return nil
+}
+
+// targetsOf are the targets of PTX that a device runs, the best first. PTX for Hopper runs on
+// Hopper alone.
+func targetsOf(d cuda.Device) []string {
+	if d.Capability == (cuda.Capability{Major: 9, Minor: 0}) {
+		return []string{hopper, ampere}
+	}
+	return []string{ampere}
 }
 
 // Device is the backend's device.
@@ -152,6 +165,7 @@ func (b *Backend) Sync() error {
 // Close waits, gives back everything, and returns the error that sticks.
 func (b *Backend) Close() error {
 	first := b.Sync()
+	b.functions.finish()
 	if err := b.context.Close(); first == nil {
 		first = err
 	}

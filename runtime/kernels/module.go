@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
 )
@@ -14,16 +15,132 @@ import (
 //go:embed ptx/*.ptx
 var ptx embed.FS
 
-// function is a kernel, and what the driver does not check of a launch.
-type function struct {
-	*cuda.Function
-	params int
+// module is a file of PTX. The driver takes up to seconds to compile one, which is done
+// beside the loading of weights.
+type module struct {
+	name string
+	text []byte
+	once sync.Once
+	done chan struct{}
+	m    *cuda.Module
+	err  error
 }
 
-// defaultShared is how much dynamic shared memory a kernel has without asking.
-const defaultShared = 48 << 10
+// start has the driver compile the module, once.
+func (m *module) start(c *cuda.Context) {
+	m.once.Do(func() {
+		go func() {
+			defer close(m.done)
+			m.m, m.err = c.Load(m.name, m.text)
+		}()
+	})
+}
 
-// shared is how much dynamic shared memory kernels need that need more than that.
+// wait waits for the module.
+func (m *module) wait(c *cuda.Context) error {
+	m.start(c)
+	<-m.done
+	return m.err
+}
+
+// function is a kernel, and what the driver does not check of a launch.
+type function struct {
+	module *module
+	params int
+	f      *cuda.Function // nil until it was launched
+}
+
+// functions are the kernels of a device by their names.
+type functions struct {
+	context *cuda.Context
+	modules []*module
+	named   map[string]*function
+}
+
+const (
+	// ampere is the target that every device has, hopper that of compute capability 9.0.
+	ampere = "sm_80"
+	hopper = "sm_90a"
+)
+
+// newFunctions lists the kernels for the targets, and starts to compile them, but for those
+// of files that another target has too: the first one's are preferred.
+func newFunctions(c *cuda.Context, targets ...string) (*functions, error) {
+	all := &functions{context: c, named: map[string]*function{}}
+	preferred := map[string]bool{}
+	for _, target := range targets {
+		files, err := fs.Glob(ptx, "ptx/*."+target+".ptx")
+		if err != nil {
+			return nil, err
+		}
+		for _, file := range files {
+			m, err := all.add(strings.TrimPrefix(file, "ptx/"))
+			if err != nil {
+				return nil, err
+			}
+			name, _, _ := strings.Cut(m.name, ".")
+			if !preferred[name] {
+				preferred[name] = true
+				m.start(c)
+			}
+		}
+	}
+	return all, nil
+}
+
+// add lists the kernels of a file.
+func (a *functions) add(file string) (*module, error) {
+	text, err := ptx.ReadFile("ptx/" + file)
+	if err != nil {
+		return nil, err
+	}
+	m := &module{name: file, text: text, done: make(chan struct{})}
+	a.modules = append(a.modules, m)
+	for name, params := range entries(text) {
+		a.named[name] = &function{module: m, params: params}
+	}
+	return m, nil
+}
+
+// find is a kernel, once it is compiled. A name or a number of parameters that is wrong is a
+// defect and panics.
+func (a *functions) find(name string, params int) (*cuda.Function, error) {
+	f, ok := a.named[name]
+	if !ok {
+		panic(fmt.Sprintf("kernels: launching %s, which no file has", name))
+	}
+	if f.params != params {
+		panic(fmt.Sprintf("kernels: launching %s with %d parameters, it takes %d", name, params, f.params))
+	}
+	if f.f != nil {
+		return f.f, nil
+	}
+	if err := f.module.wait(a.context); err != nil {
+		return nil, err
+	}
+	found, err := f.module.m.Function(name)
+	if err != nil {
+		return nil, err
+	}
+	if n := shared[name]; n > 0 {
+		if err := found.AllowShared(n); err != nil {
+			return nil, err
+		}
+	}
+	f.f = found
+	return found, nil
+}
+
+// finish waits for what is being compiled.
+func (a *functions) finish() {
+	for _, m := range a.modules {
+		m.once.Do(func() { close(m.done) }) // what nobody asked for is not begun
+		<-m.done
+	}
+}
+
+// shared is how much dynamic shared memory kernels need that need more than the 48 KiB that
+// every kernel has.
 var shared = map[string]int{
 	"gemm_bf16_128x256":  98304,
 	"gemm_bf16_128x128":  65536,
@@ -31,38 +148,6 @@ var shared = map[string]int{
 	"conv_bf16_128x32":   51200,
 	"attention_bf16_128": 65536,
 	"svdq_weights":       svdqShared(maxRank),
-}
-
-// load loads every module and finds its kernels.
-func load(c *cuda.Context) (map[string]function, error) {
-	functions := map[string]function{}
-	files, err := fs.Glob(ptx, "ptx/*.sm_80.ptx")
-	if err != nil {
-		return nil, err
-	}
-	for _, file := range files {
-		text, err := ptx.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		m, err := c.Load(strings.TrimPrefix(file, "ptx/"), text)
-		if err != nil {
-			return nil, err
-		}
-		for name, params := range entries(text) {
-			f, err := m.Function(name)
-			if err != nil {
-				return nil, err
-			}
-			if n := shared[name]; n > defaultShared {
-				if err := f.AllowShared(n); err != nil {
-					return nil, err
-				}
-			}
-			functions[name] = function{f, params}
-		}
-	}
-	return functions, nil
 }
 
 var entryForm = regexp.MustCompile(`(?s)\.visible \.entry (\w+)\(([^)]*)\)`)
@@ -76,14 +161,14 @@ func entries(text []byte) map[string]int {
 	return found
 }
 
-// launch puts a kernel into the stream. A name or a number of parameters that is wrong is a
-// defect and panics.
+// launch puts a kernel into the stream.
 func (b *Backend) launch(name string, grid, block cuda.Dim, shared int, params ...cuda.Parameter) {
-	f, ok := b.functions[name]
-	if !ok || f.params != len(params) {
-		panic(fmt.Sprintf("kernels: launching %s with %d parameters, it takes %d", name, len(params), f.params))
+	f, err := b.functions.find(name, len(params))
+	if err != nil {
+		b.stick(err)
+		return
 	}
-	b.stream.Launch(f.Function, grid, block, shared, params...)
+	b.stream.Launch(f, grid, block, shared, params...)
 }
 
 // threads is the size of most blocks.
