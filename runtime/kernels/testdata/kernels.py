@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 
 import packing
-from driver import LOCAL_SIZE, REGISTERS, Module, milliseconds
+from driver import LOCAL_SIZE, REGISTERS, Module, TensorMap, milliseconds
 
 BF16, F32, F64 = torch.bfloat16, torch.float32, torch.float64
 SILU, GELU_ERF, GELU_TANH, OUT_F32, RESIDUAL_F32 = 1, 2, 3, 8, 16
@@ -327,6 +327,76 @@ def time_attention():
         show(f"attention {d}{' short' if short else ''} n {n} heads {heads}/{kv_heads}{' causal' if causal else ''}{f' windows of {window}' if window else ''}", ms, work, "TFLOP/s", *others)
 
 
+# ---- Hopper ----
+
+
+def gemm_hopper(out, a, b, bias=None, residual=None, gate=None, rest=None, until=0, flags=0, maps=None):
+    m, n, k = a.shape[0], b.shape[0], a.shape[1]
+    flags |= (OUT_F32 if out.dtype == F32 else 0) | (RESIDUAL_F32 if residual is not None and residual.dtype == F32 else 0)
+    grid = min(ceil(m, 128) * ceil(n, 256), torch.cuda.get_device_properties(0).multi_processor_count)
+    map_a, map_b = maps or (TensorMap(a, 128), TensorMap(b, 256))
+    kernels.gemm_hopper__sm_90a.gemm_bf16_hopper(grid, 384, 218112, map_a, map_b, out, bias, residual, gate, rest, m, n, k, until, flags)
+
+
+def check_gemm_hopper():
+    for m, n, k in [(1, 64, 8), (300, 264, 40), (129, 257, 72), (67, 3, 64), (513, 520, 1032), (3000, 3080, 520), (8192, 3072, 3072)]:
+        a, b = heavy(m, k), normal(n, k, std=k**-0.5)
+        y = a.double() @ b.double().T
+        out = Poisoned(m, n, dtype=F32)
+        gemm_hopper(out.out, a, b)
+        out.check(f"gemm_hopper {m}x{n}x{k} float32", y)
+        bias, gate, rest = normal(n, dtype=F32), normal(n, dtype=F32), normal(n, dtype=F32)
+        for flags in [0, SILU, GELU_ERF, GELU_TANH]:
+            out = Poisoned(m, n, dtype=F32)
+            gemm_hopper(out.out, a, b, bias, flags=flags)
+            out.check(f"gemm_hopper {m}x{n}x{k} bias, activation {flags}", activate(y + bias.double(), flags))
+        residual, until = heavy(m, n), m // 3
+        rows = torch.arange(m, device="cuda")[:, None] < until
+        reference = residual.double() + torch.where(rows, gate, rest).double() * (y + bias.double())
+        out = Poisoned(m, n, initial=residual)
+        gemm_hopper(out.out, a, b, bias, out.out, gate, rest, until)
+        out.check(f"gemm_hopper {m}x{n}x{k} gated onto itself", reference)
+
+
+def time_gemm_hopper():
+    for m, n, k in [(8192, 3072, 3072), (8192, 9216, 3072), (8192, 12288, 3072), (8192, 3072, 12288), (1406, 3072, 3072), (1406, 12288, 3072), (1406, 3072, 12288), (1406, 3584, 18944)]:
+        a, b, bias = normal(m, k), normal(n, k, std=0.02), normal(n, dtype=F32)
+        out, flop = torch.empty(m, n, dtype=BF16, device="cuda"), 2 * m * n * k
+        maps = TensorMap(a, 128), TensorMap(b, 256)
+        other = milliseconds([lambda: torch.mm(a, b.T, out=out)] * 10)
+        show(f"gemm_hopper {m}x{n}x{k}", milliseconds([lambda: gemm_hopper(out, a, b, bias, maps=maps)] * 10), flop, "TFLOP/s", ("torch", other))
+
+
+def attention_hopper(out, q, k, v, heads, kv_heads, scale, name="attention_bf16_128_hopper", maps=None):
+    maps = maps or [TensorMap(x, 128) for x in (q, k, v)]
+    kernel = getattr(kernels.attention_hopper__sm_90a, name)
+    kernel((ceil(q.shape[0], 128), heads), 384, 164864, *maps, out, q.shape[0], k.shape[0], heads, kv_heads, scale)
+
+
+def check_attention_hopper():
+    for name in HOPPER_ATTENTIONS:
+        for n, m, heads, kv_heads in [(1, 1, 1, 1), (300, 211, 3, 3), (515, 515, 4, 2), (130, 1030, 2, 1), (1000, 128, 2, 2), (64, 256, 1, 1)]:
+            q, k, v = heavy(n, heads * 128), normal(m, kv_heads * 128, std=0.5), heavy(m, kv_heads * 128)
+            out = Poisoned(n, heads * 128)
+            attention_hopper(out.out, q, k, v, heads, kv_heads, 128**-0.5, name)
+            out.check(f"{name} n {n} m {m} heads {heads}/{kv_heads}", attention_reference(q, k, v, 128, heads, kv_heads, 128**-0.5, False, None), 4e-3)
+        q, k, v = normal(9598, 24 * 128), normal(9598, 24 * 128), normal(9598, 24 * 128)
+        out = Poisoned(9598, 24 * 128)
+        attention_hopper(out.out, q, k, v, 24, 24, 128**-0.5, name)
+        only = [0, 11, 23]
+        reference = attention_reference(q, k, v, 128, 24, 24, 128**-0.5, False, None, only)
+        report(f"{name} n 9598 heads 24", distance(torch.cat([out.out[:, h * 128 : h * 128 + 128] for h in only], 1), reference), 4e-3)
+
+
+def time_attention_hopper():
+    for n in [9598, 8492]:
+        q, k, v = normal(n, 24 * 128), normal(n, 24 * 128), normal(n, 24 * 128)
+        out, maps = torch.empty_like(q), [TensorMap(x, 128) for x in (q, k, v)]
+        for name in HOPPER_ATTENTIONS:
+            ms = milliseconds([lambda: attention_hopper(out, q, k, v, 24, 24, 128**-0.5, name, maps)] * 5)
+            show(f"{name} n {n} heads 24", ms, 4 * n * n * 24 * 128, "TFLOP/s")
+
+
 # ---- weights ----
 
 def svdq(n, k, r):
@@ -391,7 +461,7 @@ def awq(n, k):
 
 def awq_linear(out, x, weights, parts):
     rows, n = out.shape
-    kernels.awq.awq_linear((ceil(n, 128), ceil(rows, 16)), 256, 0, out, x, *weights, rows, n, x.shape[1], parts)
+    kernels.awq.awq_linear((ceil(n, 32), ceil(rows, 16)), 256, 0, out, x, *weights, rows, n, x.shape[1], parts)
 
 
 def check_awq():
@@ -460,7 +530,8 @@ def time_layout():
     show("wide attention 16384x384", ms, 4 * n * n * d, "TFLOP/s", ("torch", milliseconds([lambda: F.scaled_dot_product_attention(*parts)])))
 
 
-FAMILIES = ["gemm", "conv", "attention", "weights", "awq", "layout"]
+HOPPER_ATTENTIONS = ["attention_bf16_128_hopper", "attention_bf16_128_hopper_turns"]
+FAMILIES = ["gemm", "conv", "attention", "weights", "awq", "layout", "gemm_hopper", "attention_hopper"]
 
 
 def main():
