@@ -1,10 +1,6 @@
 """Checks the kernels on a GPU against float64, and times them beside PyTorch.
 
-    for k in gemm conv attention weights awq layout; do
-        clang++-19 -x cuda --cuda-device-only --cuda-gpu-arch=sm_80 -nocudainc -nocudalib \
-            -std=c++17 -O3 -S ../$k.cu -o DIR/$k.sm_80.ptx
-    done
-    python3 kernels.py DIR [check|time] [family...]
+    python3 kernels.py ../ptx [check|time] [family...]
 
 Written for PyTorch 2.11 (CUDA 13.0) on an H100; needs PyTorch and the driver alone. Inputs
 are normal with heavy tails: channels of very different size, a few rows a hundred times the
@@ -335,7 +331,7 @@ def gemm_hopper(out, a, b, bias=None, residual=None, gate=None, rest=None, until
     flags |= (OUT_F32 if out.dtype == F32 else 0) | (RESIDUAL_F32 if residual is not None and residual.dtype == F32 else 0)
     grid = min(ceil(m, 128) * ceil(n, 256), torch.cuda.get_device_properties(0).multi_processor_count)
     map_a, map_b = maps or (TensorMap(a, 128), TensorMap(b, 256))
-    kernels.gemm_hopper__sm_90a.gemm_bf16_hopper(grid, 384, 218112, map_a, map_b, out, bias, residual, gate, rest, m, n, k, until, flags)
+    kernels.gemm__sm_90a.gemm_bf16_hopper(grid, 384, 218112, map_a, map_b, out, bias, residual, gate, rest, m, n, k, until, flags)
 
 
 def check_gemm_hopper():
@@ -367,34 +363,32 @@ def time_gemm_hopper():
         show(f"gemm_hopper {m}x{n}x{k}", milliseconds([lambda: gemm_hopper(out, a, b, bias, maps=maps)] * 10), flop, "TFLOP/s", ("torch", other))
 
 
-def attention_hopper(out, q, k, v, heads, kv_heads, scale, name="attention_bf16_128_hopper", maps=None):
+def attention_hopper(out, q, k, v, heads, kv_heads, scale, maps=None):
     maps = maps or [TensorMap(x, 128) for x in (q, k, v)]
-    kernel = getattr(kernels.attention_hopper__sm_90a, name)
+    kernel = kernels.attention__sm_90a.attention_bf16_128_hopper
     kernel((ceil(q.shape[0], 128), heads), 384, 164864, *maps, out, q.shape[0], k.shape[0], heads, kv_heads, scale)
 
 
 def check_attention_hopper():
-    for name in HOPPER_ATTENTIONS:
-        for n, m, heads, kv_heads in [(1, 1, 1, 1), (300, 211, 3, 3), (515, 515, 4, 2), (130, 1030, 2, 1), (1000, 128, 2, 2), (64, 256, 1, 1)]:
-            q, k, v = heavy(n, heads * 128), normal(m, kv_heads * 128, std=0.5), heavy(m, kv_heads * 128)
-            out = Poisoned(n, heads * 128)
-            attention_hopper(out.out, q, k, v, heads, kv_heads, 128**-0.5, name)
-            out.check(f"{name} n {n} m {m} heads {heads}/{kv_heads}", attention_reference(q, k, v, 128, heads, kv_heads, 128**-0.5, False, None), 4e-3)
-        q, k, v = normal(9598, 24 * 128), normal(9598, 24 * 128), normal(9598, 24 * 128)
-        out = Poisoned(9598, 24 * 128)
-        attention_hopper(out.out, q, k, v, 24, 24, 128**-0.5, name)
-        only = [0, 11, 23]
-        reference = attention_reference(q, k, v, 128, 24, 24, 128**-0.5, False, None, only)
-        report(f"{name} n 9598 heads 24", distance(torch.cat([out.out[:, h * 128 : h * 128 + 128] for h in only], 1), reference), 4e-3)
+    for n, m, heads, kv_heads in [(1, 1, 1, 1), (300, 211, 3, 3), (515, 515, 4, 2), (130, 1030, 2, 1), (1000, 128, 2, 2), (64, 256, 1, 1)]:
+        q, k, v = heavy(n, heads * 128), normal(m, kv_heads * 128, std=0.5), heavy(m, kv_heads * 128)
+        out = Poisoned(n, heads * 128)
+        attention_hopper(out.out, q, k, v, heads, kv_heads, 128**-0.5)
+        out.check(f"attention_hopper n {n} m {m} heads {heads}/{kv_heads}", attention_reference(q, k, v, 128, heads, kv_heads, 128**-0.5, False, None), 4e-3)
+    q, k, v = normal(9598, 24 * 128), normal(9598, 24 * 128), normal(9598, 24 * 128)
+    out = Poisoned(9598, 24 * 128)
+    attention_hopper(out.out, q, k, v, 24, 24, 128**-0.5)
+    only = [0, 11, 23]
+    reference = attention_reference(q, k, v, 128, 24, 24, 128**-0.5, False, None, only)
+    report("attention_hopper n 9598 heads 24", distance(torch.cat([out.out[:, h * 128 : h * 128 + 128] for h in only], 1), reference), 4e-3)
 
 
 def time_attention_hopper():
     for n in [9598, 8492]:
         q, k, v = normal(n, 24 * 128), normal(n, 24 * 128), normal(n, 24 * 128)
         out, maps = torch.empty_like(q), [TensorMap(x, 128) for x in (q, k, v)]
-        for name in HOPPER_ATTENTIONS:
-            ms = milliseconds([lambda: attention_hopper(out, q, k, v, 24, 24, 128**-0.5, name, maps)] * 5)
-            show(f"{name} n {n} heads 24", ms, 4 * n * n * 24 * 128, "TFLOP/s")
+        ms = milliseconds([lambda: attention_hopper(out, q, k, v, 24, 24, 128**-0.5, maps)] * 5)
+        show(f"attention_hopper n {n} heads 24", ms, 4 * n * n * 24 * 128, "TFLOP/s")
 
 
 # ---- weights ----
@@ -530,7 +524,6 @@ def time_layout():
     show("wide attention 16384x384", ms, 4 * n * n * d, "TFLOP/s", ("torch", milliseconds([lambda: F.scaled_dot_product_attention(*parts)])))
 
 
-HOPPER_ATTENTIONS = ["attention_bf16_128_hopper", "attention_bf16_128_hopper_turns"]
 FAMILIES = ["gemm", "conv", "attention", "weights", "awq", "layout", "gemm_hopper", "attention_hopper"]
 
 

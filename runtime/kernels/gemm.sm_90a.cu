@@ -1,4 +1,4 @@
-// gemm_hopper.cu: the products of gemm.cu for Hopper (sm_90a).
+// gemm.sm_90a.cu: the products of gemm.cu for Hopper (sm_90a).
 //
 //     out[m,n] = residual + gate · activation(A[m,k]·B[n,k]ᵀ + bias)
 //

@@ -1,4 +1,4 @@
-// attention_hopper.cu: softmax(scale·q·kᵀ)·v for Hopper (sm_90a), heads of 128 values, every
+// attention.sm_90a.cu: softmax(scale·q·kᵀ)·v for Hopper (sm_90a), heads of 128 values, every
 // query seeing every key: what the transformer spends its attention on.
 //
 // attention_bf16_128_hopper (q, k, v, out, n, m, heads, kv_heads, scale)
@@ -110,11 +110,6 @@ DEV void release(u32 barrier) {
   if (lane() == 0) arrive(barrier);
 }
 
-// named_wait and named_arrive let the two warpgroups take turns at the tensor cores.
-DEV void named_wait(u32 id) { asm volatile("bar.sync %0, 256;" ::"r"(id) : "memory"); }
-DEV void named_arrive(u32 id) { asm volatile("bar.arrive %0, 256;" ::"r"(id) : "memory"); }
-
-template <bool turns>
 DEV void consume(u32 base, const Barriers& b, u32 group, u16* out, int pitch, int row, int n, int m, float factor) {
   Ring<STAGES> k{0, 0}, v{0, 0};
   Softmax x{{as_float(0xff800000u), as_float(0xff800000u)}, {0, 0}};
@@ -133,14 +128,11 @@ DEV void consume(u32 base, const Barriers& b, u32 group, u16* out, int pitch, in
   if (tiles == 1) hide(s, m);
   weigh(x, s, by, factor);
   pack(p, s);
-  if (turns && group == 1) named_arrive(1);
   NO_UNROLL for (int tile = 1; tile < tiles; tile++) {
     await(b.k_full + k.stage * 8, k.parity);
-    if (turns) named_wait(1 + group);
     scores(s, q, base + K + k.stage * TILE);
     await(b.v_full + v.stage * 8, v.parity);
     gather(sum, p, base + V + v.stage * TILE, tile > 1);
-    if (turns) named_arrive(2 - group);
     multiply_wait<1>();
     release(b.k_empty + k.stage * 8);
     k.advance();
@@ -171,12 +163,13 @@ DEV void consume(u32 base, const Barriers& b, u32 group, u16* out, int pitch, in
   }
 }
 
-template <bool turns>
-DEV void attend(u64 map_q, u64 map_k, u64 map_v, u16* out, int n, int m, int heads, int kv_heads, float scale) {
+KERNEL(384, 1)
+attention_bf16_128_hopper(TensorMap q, TensorMap k, TensorMap v, u16* out, int n, int m, int heads, int kv_heads, float scale) {
   DYNAMIC_SHARED(shared);
   u32 base = shared_address(shared);
   Barriers b = Barriers::at(base + BARRIERS);
   int first = block_x() * ROWS, head = block_y();
+  u64 map_q = MAP_ADDRESS(attention_bf16_128_hopper, 0), map_k = MAP_ADDRESS(attention_bf16_128_hopper, 1), map_v = MAP_ADDRESS(attention_bf16_128_hopper, 2);
   if (thread() == 0) {
     barrier_init(b.q, 1);
     for (u32 i = 0; i < STAGES * 8; i += 8) {
@@ -191,14 +184,6 @@ DEV void attend(u64 map_q, u64 map_k, u64 map_v, u16* out, int n, int m, int hea
     if (thread() == 0) produce(map_q, map_k, map_v, base, b, first, head, head * kv_heads / heads, (m + KEYS - 1) / KEYS);
   } else {
     take_registers<240>();
-    consume<turns>(base, b, thread() / 128 - 1, out + head * D, heads * D, first, n, m, scale * log2e);
+    consume(base, b, thread() / 128 - 1, out + head * D, heads * D, first, n, m, scale * log2e);
   }
 }
-
-#define ATTENTION(name, turns)                                                                                          \
-  KERNEL(384, 1)                                                                                                        \
-  name(TensorMap q, TensorMap k, TensorMap v, u16* out, int n, int m, int heads, int kv_heads, float scale) {           \
-    attend<turns>(MAP_ADDRESS(name, 0), MAP_ADDRESS(name, 1), MAP_ADDRESS(name, 2), out, n, m, heads, kv_heads, scale); \
-  }
-
-ATTENTION(attention_bf16_128_hopper, false)
