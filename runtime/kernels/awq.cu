@@ -13,7 +13,7 @@
 //   const bf16*  bias      [n], as in the file: output c of part j at parts·c + j
 //   int          rows, n, k, parts   n a multiple of 16, k of 64; parts >= 1 divides n
 //
-//   grid: (ceil(n/128), ceil(rows/16)); block 256; no dynamic shared memory. Pointers are
+//   grid: (ceil(n/32), ceil(rows/16)); block 256; no dynamic shared memory. Pointers are
 //   aligned to 16 bytes.
 //
 // The codes are exact in bf16 and are multiplied as they are. Scale and zero act in float32
@@ -22,7 +22,7 @@
 
 constexpr int DEPTH = 1024;           // columns of x in shared memory at a time
 constexpr int PITCH = DEPTH + 8;      // in values: 8 rows that follow each other differ in banks
-constexpr int BATCH = 4;              // groups of 64 columns whose codes are loaded together
+constexpr int BATCH = DEPTH / 4 / 64;  // groups of 64 columns of a warp
 constexpr u32 ONES = 0x3f803f80;      // two bf16 ones
 
 // codes turns a nibble of each half of a word, shifted down to the lowest, into two bf16
@@ -70,49 +70,62 @@ DEV void add_group(float (&sum)[2][4], const u16* x, const Group& g) {
     }
 }
 
-KERNEL(256, 2)
+KERNEL(256, 3)
 awq_linear(float* __restrict__ out, const u16* __restrict__ x, const u8* __restrict__ qweight, const u16* __restrict__ wscales,
            const u16* __restrict__ wzeros, const u16* __restrict__ bias, int rows, int n, int k, int parts) {
   __shared__ __attribute__((aligned(16))) u16 shared[16 * PITCH];
-  u32 l = lane(), c = l & 3, first_row = block_y() * 16;
-  // A warp whose outputs are past the end does the last 16 again and stores nothing.
-  u32 own = block_x() * 128 + warp() * 16, column = own < n ? own : n - 16;
+  u32 l = lane(), c = l & 3, quarter = warp() & 3, first_row = block_y() * 16;
+  // A warp has 16 outputs and a quarter of each 1024 columns. If its outputs are past the
+  // end it does the last 16 again, and nothing is stored.
+  u32 first = block_x() * 32, own = first + (warp() >> 2) * 16, column = own < n ? own : n - 16;
   const u8* codes_at[2];
   UNROLL for (int b = 0; b < 2; b++) {
     u32 o = column + b * 8 + (l >> 2);
     codes_at[b] = qweight + ((u64)(o / 4) * k + o % 4 * 16 + c * 4) * 2;
   }
-  const u16* x_at = shared + (l >> 2) * PITCH + (c >> 1) * 32 + (c & 1) * 4;
+  u32 start = quarter * (DEPTH / 4);
+  const u16* x_at = shared + (l >> 2) * PITCH + (c >> 1) * 32 + (c & 1) * 4 + start;
   float sum[2][4];
   UNROLL for (int b = 0; b < 2; b++) UNROLL for (int i = 0; i < 4; i++) sum[b][i] = 0;
 
-  for (int from = 0; from < k; from += DEPTH) {
+  NO_UNROLL for (int from = 0; from < k; from += DEPTH) {
+    // Codes do not pass through shared memory. They are asked for before the block waits for
+    // x, all of the warp's together: that is what hides the memory's delay.
+    Group group[BATCH];
+    UNROLL for (int i = 0; i < BATCH; i++) {
+      int at = from + start + i * 64;
+      if (at >= k) continue;
+      UNROLL for (int b = 0; b < 2; b++) {
+        u64 o = (u64)(at / 64) * n + column + b * 8 + c * 2;
+        group[i].word[b] = *(const U2*)(codes_at[b] + (u64)at * 2);
+        group[i].scale[b] = *(const u32*)(wscales + o), group[i].zero[b] = *(const u32*)(wzeros + o);
+      }
+    }
     int depth = min_(DEPTH, k - from);
     sync_block();
-    for (u32 i = thread(); i < 16 * depth / 8; i += 256) {
-      u32 row = i / (depth / 8), at = i % (depth / 8) * 8;
-      U4 v = first_row + row < rows ? *(const U4*)(x + (u64)(first_row + row) * k + from + at) : U4{0, 0, 0, 0};
+    for (u32 i = thread(); i < 16 * DEPTH / 8; i += 256) {
+      u32 row = i / (DEPTH / 8), at = i % (DEPTH / 8) * 8;
+      U4 v = first_row + row < rows && at < depth ? *(const U4*)(x + (u64)(first_row + row) * k + from + at) : U4{0, 0, 0, 0};
       *(U4*)(shared + row * PITCH + at) = v;
     }
     sync_block();
-    // The words of BATCH groups are on their way together: that is what hides the memory's
-    // delay.
-    NO_UNROLL for (int at = 0; at < depth; at += 64 * BATCH) {
-      Group group[BATCH];
-      UNROLL for (int i = 0; i < BATCH; i++) if (at + i * 64 < depth) {
-        UNROLL for (int b = 0; b < 2; b++) {
-          u64 o = (u64)((from + at) / 64 + i) * n + column + b * 8 + c * 2;
-          group[i].word[b] = *(const U2*)(codes_at[b] + (u64)(from + at + i * 64) * 2);
-          group[i].scale[b] = *(const u32*)(wscales + o), group[i].zero[b] = *(const u32*)(wzeros + o);
-        }
-      }
-      UNROLL for (int i = 0; i < BATCH; i++) if (at + i * 64 < depth) add_group(sum, x_at + at + i * 64, group[i]);
-    }
+    UNROLL for (int i = 0; i < BATCH; i++)
+      if (from + (int)start + i * 64 < k) add_group(sum, x_at + i * 64, group[i]);
   }
-  if (own >= n) return;
+
+  // The quarters come together in a fixed order.
+  float* parts_at = (float*)shared;  // [4][32 outputs][16 rows]
+  sync_block();
   UNROLL for (int b = 0; b < 2; b++)
     UNROLL for (int i = 0; i < 4; i++) {
-      u32 o = column + b * 8 + c * 2 + (i & 1), row = first_row + (l >> 2) + (i >> 1) * 8;
-      if (row < rows) out[(u64)row * n + o % parts * (n / parts) + o / parts] = sum[b][i] + from_bf16(bias[o]);
+      u32 o = (warp() >> 2) * 16 + b * 8 + c * 2 + (i & 1), row = (l >> 2) + (i >> 1) * 8;
+      parts_at[(quarter * 32 + o) * 16 + row] = sum[b][i];
     }
+  sync_block();
+  for (u32 i = thread(); i < 512; i += 256) {
+    u32 o = first + i / 16, row = first_row + i % 16;
+    if (o >= n || row >= rows) continue;
+    float y = (parts_at[i] + parts_at[i + 512]) + (parts_at[i + 1024] + parts_at[i + 1536]);
+    out[(u64)row * n + o % parts * (n / parts) + o / parts] = y + from_bf16(bias[o]);
+  }
 }

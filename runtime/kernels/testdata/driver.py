@@ -19,6 +19,22 @@ def call(name, *arguments):
         raise RuntimeError(f"{name}: {code} {(text.value or b'').decode()}")
 
 
+class TensorMap:
+    """A CUtensorMap of a bf16 matrix and a tile of so many of its rows and 64 columns, with a
+    128-byte swizzle and zeros outside."""
+
+    def __init__(self, matrix, rows):
+        self.matrix = matrix  # must stay as long as the map
+        self.memory = ctypes.create_string_buffer(192)
+        self.address = ctypes.addressof(self.memory) + 63 & ~63
+        sizes = (ctypes.c_uint64 * 2)(matrix.shape[1], matrix.shape[0])
+        strides = (ctypes.c_uint64 * 1)(matrix.stride(0) * 2)
+        box, steps = (ctypes.c_uint32 * 2)(64, rows), (ctypes.c_uint32 * 2)(1, 1)
+        bf16, swizzle_128, promote_256, zeros = 9, 3, 3, 0
+        call("cuTensorMapEncodeTiled", ctypes.c_void_p(self.address), bf16, 2, ctypes.c_void_p(matrix.data_ptr()), sizes, strides, box, steps,
+             0, swizzle_128, promote_256, zeros)
+
+
 class Kernel:
     """A function of a module. Calling it launches it on PyTorch's current stream."""
 
@@ -33,7 +49,7 @@ class Kernel:
     def __call__(self, grid, block, shared, *arguments):
         grid = (grid if isinstance(grid, tuple) else (grid,)) + (1, 1)
         values = [self.parameter(a) for a in arguments]
-        pointers = (ctypes.c_void_p * len(values))(*[ctypes.cast(ctypes.pointer(v), ctypes.c_void_p) for v in values])
+        pointers = (ctypes.c_void_p * len(values))(*[v.address if isinstance(v, TensorMap) else ctypes.addressof(v) for v in values])
         if shared > 48 << 10:
             call("cuFuncSetAttribute", self.handle, MAX_DYNAMIC_SHARED, shared)
         stream = ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
@@ -46,6 +62,8 @@ class Kernel:
         if isinstance(a, torch.Tensor):
             assert a.is_contiguous() and a.data_ptr() % 16 == 0, (a.shape, a.stride(), a.data_ptr())
             return ctypes.c_void_p(a.data_ptr())
+        if isinstance(a, TensorMap):
+            return a
         if isinstance(a, float):
             return ctypes.c_float(a)
         return ctypes.c_int(int(a))
