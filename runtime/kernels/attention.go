@@ -40,6 +40,10 @@ func (b *Backend) Attention(dst, q, k, v compute.Tensor, a compute.Attention) {
 	if max(dst.Kind, q.Kind, k.Kind, v.Kind) != compute.Act || a.Dim > widestHead {
 		panic(fmt.Sprintf("kernels: attention of heads of %d: q %v, k %v, v %v to %v", a.Dim, q, k, v, dst))
 	}
+	if a.Dim == 128 && !a.Causal && a.Windows == nil && q.Rows > shortRows && b.functions.has("attention_bf16_128_hopper") {
+		b.flashHopper(dst, q, k, v, a)
+		return
+	}
 	if _, ok := flashLong[a.Dim]; ok {
 		b.flash(dst, q, k, v, a)
 		return
@@ -49,6 +53,19 @@ func (b *Backend) Attention(dst, q, k, v compute.Tensor, a compute.Attention) {
 		return
 	}
 	b.attendAny(dst, q, k, v, a)
+}
+
+// hopperAttentionShared is the shared memory of attention.sm_90a.cu's kernel.
+const hopperAttentionShared = 164864
+
+// flashHopper is flash for Hopper: heads of 128, and every query sees every key.
+func (b *Backend) flashHopper(dst, q, k, v compute.Tensor, a compute.Attention) {
+	matrix := func(t compute.Tensor) cuda.Matrix {
+		return cuda.Matrix{P: b.at(t), Rows: t.Rows, Cols: t.Cols, TileRows: 128, TileCols: 64}
+	}
+	b.launchTiled("attention_bf16_128_hopper", cuda.Dim{X: ceil(q.Rows, 128), Y: a.Heads}, cuda.Dim{X: hopperThreads}, hopperAttentionShared,
+		[]cuda.Matrix{matrix(q), matrix(k), matrix(v)},
+		b.address(dst), cuda.Int(q.Rows), cuda.Int(k.Rows), cuda.Int(a.Heads), cuda.Int(a.KVHeads), cuda.Float(a.Scale))
 }
 
 // flash is one pass over k and v.

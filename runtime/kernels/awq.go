@@ -76,7 +76,7 @@ func (a *awq) run(dst, x compute.Tensor, p compute.Pre, e epilogue) {
 		return
 	}
 	if tensor && y.Offset%16 == 0 {
-		b.launch("awq_linear", cuda.Dim{X: ceil(a.out, 128), Y: ceil(y.Rows, 16)}, cuda.Dim{X: threads}, 0,
+		b.launch("awq_linear", cuda.Dim{X: ceil(a.out, 32), Y: ceil(y.Rows, 16)}, cuda.Dim{X: threads}, 0,
 			b.address(dst), b.address(y), cuda.Address(a.codes), cuda.Address(a.scales), cuda.Address(a.zeros), cuda.Address(a.fileBias),
 			cuda.Int(y.Rows), cuda.Int(a.out), cuda.Int(a.in), cuda.Int(a.parts))
 		return

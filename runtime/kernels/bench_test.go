@@ -107,3 +107,14 @@ func BenchmarkGPUWideAttention(t *testing.B) {
 	a := compute.Attention{Heads: 1, KVHeads: 1, Dim: d, Scale: 0.05}
 	timed(t, b, 0, 4*n*n*d, func() { b.Attention(y, q, k, v, a) })
 }
+
+// BenchmarkGPUOpen is what it takes until every kernel is compiled: run it with
+// CUDA_CACHE_DISABLE=1 for what a first start takes.
+func BenchmarkGPUOpen(t *testing.B) {
+	driver, d := device(t)
+	for range t.N {
+		b, err := kernels.New(driver, d, kernels.Options{ArenaBytes: 1 << 20})
+		require.NoError(t, err)
+		require.NoError(t, b.Close())
+	}
+}

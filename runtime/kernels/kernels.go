@@ -62,6 +62,9 @@ type Options struct {
 	// Poison fills new tensors with NaN, so that a test finds reads of what was never
 	// written.
 	Poison bool
+	// Portable leaves kernels for one architecture alone and takes those that every device
+	// runs.
+	Portable bool
 	// Context are options of the CUDA context.
 	Context cuda.Options
 }
@@ -104,7 +107,7 @@ func New(driver *cuda.Driver, device cuda.Device, o Options) (*Backend, error) {
 	}
 	b := &Backend{context: context, poison: o.Poison, arena: compute.Arena{Limit: o.ArenaBytes}}
 	b.store.context = context
-	if err := b.open(); err != nil {
+	if err := b.open(o.targets(device, driver.Version())); err != nil {
 		if b.functions != nil {
 			b.functions.finish()
 		}
@@ -114,8 +117,8 @@ func New(driver *cuda.Driver, device cuda.Device, o Options) (*Backend, error) {
 }
 
 // open makes what a backend has from the start.
-func (b *Backend) open() (err error) {
-	if b.functions, err = newFunctions(b.context, targetsOf(b.context.Device())...); err != nil {
+func (b *Backend) open(targets []string) (err error) {
+	if b.functions, err = newFunctions(b.context, targets...); err != nil {
 		return err
 	}
 	if b.stream, err = b.context.Stream(); err != nil {
@@ -133,10 +136,12 @@ func (b *Backend) open() (err error) {
 	return nil
 }
 
-// targetsOf are the targets of PTX that a device runs, the best first. PTX for Hopper runs on
-// Hopper alone.
-func targetsOf(d cuda.Device) []string {
-	if d.Capability == (cuda.Capability{Major: 9, Minor: 0}) {
+// tiledSince is the CUDA version that brought tiled matrices.
+const tiledSince = 12000
+
+// targets are the targets of PTX that a device runs. PTX for Hopper runs on Hopper alone.
+func (o Options) targets(d cuda.Device, v cuda.Version) []string {
+	if !o.Portable && d.Capability == (cuda.Capability{Major: 9, Minor: 0}) && v >= tiledSince {
 		return []string{hopper, ampere}
 	}
 	return []string{ampere}

@@ -31,12 +31,21 @@ func device(t testing.TB) (*cuda.Driver, cuda.Device) {
 }
 
 // open opens a backend that names failing kernels.
-func open(t testing.TB, arena int64) *kernels.Backend {
+func open(t testing.TB, o kernels.Options) *kernels.Backend {
 	t.Helper()
 	driver, d := device(t)
-	b, err := kernels.New(driver, d, kernels.Options{ArenaBytes: arena, Poison: true, Context: cuda.Options{Synchronous: true}})
+	o.Poison, o.Context.Synchronous = true, true
+	b, err := kernels.New(driver, d, o)
 	require.NoError(t, err)
 	return b
+}
+
+// variants are the kernels for the device, and those that every device runs.
+func variants(t *testing.T, f func(t *testing.T, o kernels.Options)) {
+	device(t)
+	for name, portable := range map[string]bool{"own": false, "portable": true} {
+		t.Run(name, func(t *testing.T) { f(t, kernels.Options{ArenaBytes: 1 << 30, Portable: portable}) })
+	}
 }
 
 // TestGPUConformance holds every operation on a GPU against float64. bfloat16 has 8 bits:
@@ -44,7 +53,8 @@ func open(t testing.TB, arena int64) *kernels.Backend {
 // others. A linear rounds up to three times: after Pre, the weights made of 4 bits, and the
 // result.
 func TestGPUConformance(t *testing.T) {
-	device(t)
-	computetest.Run(t, func(t *testing.T) compute.Backend { return open(t, 256<<20) },
-		computetest.Tolerance{F32: 1e-5, Act: 1. / 256})
+	variants(t, func(t *testing.T, o kernels.Options) {
+		o.ArenaBytes = 256 << 20
+		computetest.Run(t, func(t *testing.T) compute.Backend { return open(t, o) }, computetest.Tolerance{F32: 1e-5, Act: 1. / 256})
+	})
 }

@@ -121,9 +121,29 @@ func (b *Backend) tileFor(m, n int) tile {
 	return tiles[len(tiles)-1]
 }
 
+// What gemm.sm_90a.cu says of its kernel: the tile, the threads of a block, its shared
+// memory, and how many columns of its inputs are copied at a time.
+const (
+	hopperRows, hopperOuts = 128, 256
+	hopperThreads          = 384
+	hopperGEMMShared       = 218112
+	hopperDepth            = 64
+)
+
 // multiply computes dst = epilogue(x·wᵀ + bias) on the tensor cores, x [m,k] and w [n,k] in
 // bfloat16, k a multiple of 8.
 func (b *Backend) multiply(dst, x, w, bias cuda.Parameter, m, n, k int, e epilogue) {
+	sms := b.context.Device().Multiprocessors
+	// With few tiles most multiprocessors would have none: smaller tiles are faster then.
+	if blocks := ceil(m, hopperRows) * ceil(n, hopperOuts); 3*blocks >= sms && b.functions.has("gemm_bf16_hopper") {
+		b.launchTiled("gemm_bf16_hopper", cuda.Dim{X: min(blocks, sms)}, cuda.Dim{X: hopperThreads}, hopperGEMMShared,
+			[]cuda.Matrix{
+				{P: cuda.Pointer(x), Rows: m, Cols: k, TileRows: hopperRows, TileCols: hopperDepth},
+				{P: cuda.Pointer(w), Rows: n, Cols: k, TileRows: hopperOuts, TileCols: hopperDepth},
+			},
+			dst, bias, e.residual, e.gate, e.rest, cuda.Int(m), cuda.Int(n), cuda.Int(k), cuda.Int(e.until), cuda.Int(e.flags))
+		return
+	}
 	t := b.tileFor(m, n)
 	b.launch(fmt.Sprintf("gemm_bf16_%dx%d", t.m, t.n), cuda.Dim{X: t.blocks(m, n)}, cuda.Dim{X: t.threads}, t.shared,
 		dst, x, w, bias, e.residual, e.gate, e.rest, 0, 0,

@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"regexp"
 	"strings"
-	"sync"
 
 	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
 )
@@ -20,27 +19,15 @@ var ptx embed.FS
 type module struct {
 	name string
 	text []byte
-	once sync.Once
-	done chan struct{}
+	done chan struct{} // closed once the driver has compiled it, or failed to
 	m    *cuda.Module
 	err  error
 }
 
-// start has the driver compile the module, once.
-func (m *module) start(c *cuda.Context) {
-	m.once.Do(func() {
-		go func() {
-			defer close(m.done)
-			m.m, m.err = c.Load(m.name, m.text)
-		}()
-	})
-}
-
-// wait waits for the module.
-func (m *module) wait(c *cuda.Context) error {
-	m.start(c)
-	<-m.done
-	return m.err
+// compile has the driver compile the module.
+func (m *module) compile(c *cuda.Context) {
+	defer close(m.done)
+	m.m, m.err = c.Load(m.name, m.text)
 }
 
 // function is a kernel, and what the driver does not check of a launch.
@@ -52,7 +39,6 @@ type function struct {
 
 // functions are the kernels of a device by their names.
 type functions struct {
-	context *cuda.Context
 	modules []*module
 	named   map[string]*function
 }
@@ -63,11 +49,9 @@ const (
 	hopper = "sm_90a"
 )
 
-// newFunctions lists the kernels for the targets, and starts to compile them, but for those
-// of files that another target has too: the first one's are preferred.
+// newFunctions lists the kernels for the targets, and starts to compile them.
 func newFunctions(c *cuda.Context, targets ...string) (*functions, error) {
-	all := &functions{context: c, named: map[string]*function{}}
-	preferred := map[string]bool{}
+	all := &functions{named: map[string]*function{}}
 	for _, target := range targets {
 		files, err := fs.Glob(ptx, "ptx/*."+target+".ptx")
 		if err != nil {
@@ -78,11 +62,7 @@ func newFunctions(c *cuda.Context, targets ...string) (*functions, error) {
 			if err != nil {
 				return nil, err
 			}
-			name, _, _ := strings.Cut(m.name, ".")
-			if !preferred[name] {
-				preferred[name] = true
-				m.start(c)
-			}
+			go m.compile(c)
 		}
 	}
 	return all, nil
@@ -102,6 +82,9 @@ func (a *functions) add(file string) (*module, error) {
 	return m, nil
 }
 
+// has reports whether there is a kernel of a name.
+func (a *functions) has(name string) bool { return a.named[name] != nil }
+
 // find is a kernel, once it is compiled. A name or a number of parameters that is wrong is a
 // defect and panics.
 func (a *functions) find(name string, params int) (*cuda.Function, error) {
@@ -115,8 +98,9 @@ func (a *functions) find(name string, params int) (*cuda.Function, error) {
 	if f.f != nil {
 		return f.f, nil
 	}
-	if err := f.module.wait(a.context); err != nil {
-		return nil, err
+	<-f.module.done
+	if f.module.err != nil {
+		return nil, f.module.err
 	}
 	found, err := f.module.m.Function(name)
 	if err != nil {
@@ -134,7 +118,6 @@ func (a *functions) find(name string, params int) (*cuda.Function, error) {
 // finish waits for what is being compiled.
 func (a *functions) finish() {
 	for _, m := range a.modules {
-		m.once.Do(func() { close(m.done) }) // what nobody asked for is not begun
 		<-m.done
 	}
 }
@@ -148,6 +131,9 @@ var shared = map[string]int{
 	"conv_bf16_128x32":   51200,
 	"attention_bf16_128": 65536,
 	"svdq_weights":       svdqShared(maxRank),
+
+	"gemm_bf16_hopper":          hopperGEMMShared,
+	"attention_bf16_128_hopper": hopperAttentionShared,
 }
 
 var entryForm = regexp.MustCompile(`(?s)\.visible \.entry (\w+)\(([^)]*)\)`)
@@ -163,12 +149,17 @@ func entries(text []byte) map[string]int {
 
 // launch puts a kernel into the stream.
 func (b *Backend) launch(name string, grid, block cuda.Dim, shared int, params ...cuda.Parameter) {
-	f, err := b.functions.find(name, len(params))
+	b.launchTiled(name, grid, block, shared, nil, params...)
+}
+
+// launchTiled launches a kernel that takes tiled matrices first.
+func (b *Backend) launchTiled(name string, grid, block cuda.Dim, shared int, matrices []cuda.Matrix, params ...cuda.Parameter) {
+	f, err := b.functions.find(name, len(matrices)+len(params))
 	if err != nil {
 		b.stick(err)
 		return
 	}
-	b.stream.Launch(f, grid, block, shared, params...)
+	b.stream.LaunchTiled(f, grid, block, shared, matrices, params...)
 }
 
 // threads is the size of most blocks.
