@@ -146,19 +146,17 @@ func (b *Backend) Reset(m compute.Mark) { b.arena.Reset(m) }
 
 // Upload counts the bytes of a tensor.
 func (b *Backend) Upload(dst compute.Tensor, values []float32) {
-	if len(values) != dst.Len() {
-		panic(fmt.Sprintf("plan: uploading %d values to %v", len(values), dst))
-	}
-	b.present(dst)
+	compute.CheckValues(dst, values)
+	b.format(dst)
+	b.arena.Present(dst)
 	b.now.uploaded += dst.Bytes()
 }
 
 // Download counts the bytes of a tensor and gives zeros.
 func (b *Backend) Download(values []float32, src compute.Tensor) error {
-	if len(values) != src.Len() {
-		panic(fmt.Sprintf("plan: downloading %v to %d values", src, len(values)))
-	}
-	b.present(src)
+	compute.CheckValues(src, values)
+	b.format(src)
+	b.arena.Present(src)
 	b.now.downloaded += src.Bytes()
 	clear(values)
 	return nil
