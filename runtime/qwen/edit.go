@@ -109,7 +109,7 @@ func (m *Model) count(ctx context.Context, j *job) (plan.Result, error) {
 	silent := *j
 	silent.progress, silent.trace = func(int, int) {}, nil
 	m.counter.Begin()
-	if _, err := silent.run(ctx, m.planned, &Times{}); err != nil {
+	if _, err := silent.pixels(ctx, m.planned, &Times{}); err != nil {
 		return plan.Result{}, fmt.Errorf("planning a picture of %v: %w", j.plan.Output, err)
 	}
 	return m.counter.Result(), nil
