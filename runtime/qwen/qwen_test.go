@@ -3,15 +3,19 @@ package qwen
 import (
 	"context"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/runtime/compute"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen/picture"
 	"github.com/plimsoll-oci/plimsoll/runtime/ref"
 	"github.com/plimsoll-oci/plimsoll/verify/modelset/modelsettest"
@@ -82,6 +86,10 @@ func TestRefusals(t *testing.T) {
 		"not text":     {func(e *Edit) { e.Prompt = "\xff" }, "UTF-8"},
 		"steps":        {func(e *Edit) { e.Steps = 1001 }, "1001"},
 		"scale":        {func(e *Edit) { e.TrueCFGScale = -1 }, "true_cfg_scale is -1"},
+		"no scale":     {func(e *Edit) { e.TrueCFGScale = math.NaN() }, "true_cfg_scale is NaN"},
+		"endless":      {func(e *Edit) { e.TrueCFGScale = 1e39 }, "true_cfg_scale is 1e+39"},
+		"one step":     {func(e *Edit) { e.Steps = 1 }, "schedule of 1 step"},
+		"area":         {func(e *Edit) { e.Size = picture.Size{W: 6160, H: 17} }, "6160×16 has 98560 pixels, at most 98304"},
 		"size":         {func(e *Edit) { e.Size = picture.Size{W: 8, H: 8} }, "a side is 16 to"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -94,6 +102,73 @@ func TestRefusals(t *testing.T) {
 			require.EqualError(t, planErr, err.Error())
 		})
 	}
+}
+
+// TestManyPictures: a model that takes several pictures takes as many as it has positions for,
+// and refuses more before it looks at one.
+func TestManyPictures(t *testing.T) {
+	m := goldenModel(t, "QwenImageEditPlusPipeline", ref.Options{ArenaBytes: 1 << 20})
+	e := wish(1)
+	empty := &picture.RGB{W: 61, H: 67} // it has no pixels, which is found when they are looked at
+	e.Pictures = slices.Repeat([]*picture.RGB{empty}, 2000)
+	_, err := m.prepare(e)
+	require.ErrorContains(t, err, "with 2000 pictures it has")
+	require.ErrorContains(t, err, "tokens, the model has positions for 4093")
+	require.Equal(t, fault.Usage, fault.KindOf(err))
+	require.Equal(t, "use fewer pictures or a shorter prompt", fault.HintOf(err))
+	e.Pictures = e.Pictures[:2]
+	_, err = m.prepare(e)
+	require.ErrorContains(t, err, "preparing picture 1: ")
+}
+
+// TestBroken: an error of the backend that sticks is said to, now and later.
+func TestBroken(t *testing.T) {
+	m := goldenModel(t, editClass, ref.Options{ArenaBytes: 256 << 20})
+	e, b := wish(1), m.real.backend
+	e.Progress = func(int, int) {
+		defer b.Reset(b.Mark())
+		x := b.Alloc(compute.F32, 1, 1)
+		b.Upload(x, []float32{float32(math.NaN())})
+		b.Finite(x, "what the test broke")
+	}
+	for _, e := range []Edit{e, wish(1)} {
+		_, err := m.Edit(t.Context(), e)
+		require.ErrorIs(t, err, ErrUnusable)
+		require.ErrorContains(t, err, "checking what the test broke")
+		require.ErrorContains(t, err, "NaN")
+	}
+	require.ErrorContains(t, m.Close(), "what the test broke")
+}
+
+// TestClose: it waits for the edit that runs and ends those that wait and come.
+func TestClose(t *testing.T) {
+	m := goldenModel(t, editClass, ref.Options{ArenaBytes: 256 << 20})
+	running, closed := make(chan struct{}), make(chan error, 1)
+	ctx, cancel := context.WithCancel(t.Context())
+	e := wish(1)
+	e.Progress = func(step, _ int) {
+		if step == 0 {
+			close(running)
+			<-ctx.Done()
+		}
+	}
+	done := make(chan error, 1)
+	go func() { _, err := m.Edit(ctx, e); done <- err }()
+	<-running
+	go func() { closed <- m.Close() }()
+	select {
+	case <-closed:
+		require.Fail(t, "the model is closed under a running edit")
+	case <-time.After(20 * time.Millisecond):
+	}
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
+	require.NoError(t, <-closed)
+	_, err := m.Edit(t.Context(), wish(1))
+	require.ErrorContains(t, err, "the model is closed")
+	_, err = m.Plan(t.Context(), wish(1))
+	require.ErrorContains(t, err, "the model is closed")
+	require.NoError(t, m.Close())
 }
 
 // TestMemory: an edit takes exactly the arena that was planned for it; with a byte less it
