@@ -6,6 +6,7 @@ import statistics
 import torch
 
 MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+CLUSTER_WIDTH = 11  # CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_WIDTH, and height and depth
 LOCAL_SIZE, REGISTERS = 3, 4  # CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES, _NUM_REGS
 
 cuda = ctypes.CDLL("libcuda.so.1")
@@ -20,18 +21,19 @@ def call(name, *arguments):
 
 
 class TensorMap:
-    """A CUtensorMap of a bf16 matrix and a tile of so many of its rows and 64 columns, with a
-    128-byte swizzle and zeros outside."""
+    """A CUtensorMap of a matrix of bf16 or int8 and a tile of so many of its rows and 128 bytes
+    of columns, with a 128-byte swizzle and zeros outside."""
 
     def __init__(self, matrix, rows):
         self.matrix = matrix  # must stay as long as the map
         self.memory = ctypes.create_string_buffer(192)
         self.address = ctypes.addressof(self.memory) + 63 & ~63
         sizes = (ctypes.c_uint64 * 2)(matrix.shape[1], matrix.shape[0])
-        strides = (ctypes.c_uint64 * 1)(matrix.stride(0) * 2)
-        box, steps = (ctypes.c_uint32 * 2)(64, rows), (ctypes.c_uint32 * 2)(1, 1)
-        bf16, swizzle_128, promote_256, zeros = 9, 3, 3, 0
-        call("cuTensorMapEncodeTiled", ctypes.c_void_p(self.address), bf16, 2, ctypes.c_void_p(matrix.data_ptr()), sizes, strides, box, steps,
+        size = matrix.element_size()
+        strides = (ctypes.c_uint64 * 1)(matrix.stride(0) * size)
+        box, steps = (ctypes.c_uint32 * 2)(128 // size, rows), (ctypes.c_uint32 * 2)(1, 1)
+        kind, swizzle_128, promote_256, zeros = {1: 0, 2: 9}[size], 3, 3, 0  # UINT8, BFLOAT16
+        call("cuTensorMapEncodeTiled", ctypes.c_void_p(self.address), kind, 2, ctypes.c_void_p(matrix.data_ptr()), sizes, strides, box, steps,
              0, swizzle_128, promote_256, zeros)
 
 
@@ -45,6 +47,11 @@ class Kernel:
         value = ctypes.c_int()
         call("cuFuncGetAttribute", ctypes.byref(value), which, self.handle)
         return value.value
+
+    def cluster(self, width):
+        """Sets how many blocks, side by side, make a cluster."""
+        for which, value in [(CLUSTER_WIDTH, width), (CLUSTER_WIDTH + 1, 1), (CLUSTER_WIDTH + 2, 1)]:
+            call("cuFuncSetAttribute", self.handle, which, value)
 
     def __call__(self, grid, block, shared, *arguments):
         grid = (grid if isinstance(grid, tuple) else (grid,)) + (1, 1)
