@@ -177,6 +177,11 @@ DEV u32 shared_address(const void* p) {
   asm("cvta.to.shared.u64 %0, %1;" : "=l"(a) : "l"(p));
   return (u32)a;
 }
+DEV U4 load_shared16(u32 address) {
+  U4 v;
+  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(address) : "memory");
+  return v;
+}
 // copy_async16 copies 16 bytes, both sides aligned to 16, past the first-level cache. With
 // valid false it writes zeros, and from is not read.
 DEV void copy_async16(u32 to, const void* from) {

@@ -57,24 +57,51 @@ struct Integers {
   DEV float value(int sum, float row, float column) { return (float)sum * (row * column); }
 };
 
-// Work walks through a block's tiles. Blocks of a pair take tiles below each other.
-template <u32 pair>
+// Work walks through a block's tiles.
 struct Work {
-  u32 id, units_m, tiles_n, height;
+  u32 id, tiles_m, tiles_n;
   int row, column;
-  DEV Work begin(int m, int n, int k, u32 flags) {
-    u32 height = flags >> 8 ? flags >> 8 : n < 6144 ? 8 : 16;
-    return Work{block_x() / pair, (u32)(m + pair * BM - 1) / (pair * BM), (u32)(n + BN - 1) / BN, height / pair, 0, 0};
-  }
   __device__ inline __attribute__((always_inline)) bool find() {
-    if (id >= units_m * tiles_n) return false;
-    u32 unit_m, tile_n;
-    block_of(id, units_m, tiles_n, height, unit_m, tile_n);
-    row = (unit_m * pair + block_x() % pair) * BM, column = tile_n * BN;
-    id += blocks_x() / pair;
+    if (id >= tiles_m * tiles_n) return false;
+    u32 tile_m, tile_n;
+    // The higher the strip, the fewer times b is read; a low one is better where b is small
+    // enough to stay in the cache.
+    block_of(id, tiles_m, tiles_n, tiles_n < 24 ? 8 : 16, tile_m, tile_n);
+    row = tile_m * BM, column = tile_n * BN;
+    id += blocks_x();
     return true;
   }
 };
+
+// store_plain stores what store_warp below does if there is nothing to add, no gate and no
+// activation, and the result is bf16: rounded at once, 64 columns at a time.
+template <class Op>
+DEV void store_plain(const Epilogue& e, const Scales& scales, u32 patch, const typename Op::Sum (&sum)[128], int first_row, int first_column) {
+  constexpr u32 PITCH = 64 * 2 + 16;
+  u32 l = lane(), to = patch + (l & 15) * PITCH + (l >> 4) * 16, from = patch + (l >> 3) * PITCH + (l & 7) * 16;
+  F2 by_row = Op::row_scales(scales, first_row + (l >> 2), e.m);
+  UNROLL for (int part = 0; part < 4; part++) {
+    UNROLL for (int j = 0; j < 8; j += 2) {
+      u32 pair[4];
+      UNROLL for (int i = 0; i < 2; i++) {
+        const typename Op::Sum* s = sum + part * 32 + (j + i) * 4;
+        int column = min_(first_column + part * 64 + (j + i) * 8 + (int)(l & 3) * 2, e.n - 2);
+        F2 by = Op::column_scales(scales, column, e.n), bias = e.bias ? *(const F2*)(e.bias + column) : F2{0, 0};
+        pair[i * 2] = pack_bf16(Op::value(s[0], by_row.x, by.x) + bias.x, Op::value(s[1], by_row.x, by.y) + bias.y);
+        pair[i * 2 + 1] = pack_bf16(Op::value(s[2], by_row.y, by.x) + bias.x, Op::value(s[3], by_row.y, by.y) + bias.y);
+      }
+      store_matrices(to + j * 16, pair[0], pair[1], pair[2], pair[3]);
+    }
+    sync_warp();
+    int column = first_column + part * 64 + (l & 7) * 8;
+    UNROLL for (int i = 0; i < 4; i++) {
+      int row = first_row + (l >> 3) + i * 4;
+      U4 v = load_shared16(from + i * 4 * PITCH);
+      if (row < e.m && column < e.n) *(U4*)((u16*)e.out + (u64)row * e.n + column) = v;
+    }
+    sync_warp();
+  }
+}
 
 // store_warp stores 16 rows by 256 columns, 32 at a time by way of shared memory, so that
 // each thread reads and writes 16 bytes at once. What is added is read a turn ahead.
@@ -116,35 +143,32 @@ DEV void store_warp(const Epilogue& e, const Scales& scales, float* patch, const
   }
 }
 
-// fill fills a block's stages. Of a pair, each block copies half of b to both.
-template <class Op, u32 pair>
-DEV void fill(u64 map_a, u64 map_b, u32 base, u32 full, u32 empty, Work<pair> work, int steps) {
+// fill fills a block's stages.
+template <class Op>
+DEV void fill(u64 map_a, u64 map_b, u32 base, u32 full, u32 empty, Work work, int steps) {
   Ring<STAGES> ring{0, 0};
-  u32 half = pair == 2 ? cluster_rank() * (BN / 2) : 0;
   while (work.find()) {
     NO_UNROLL for (int step = 0; step < steps; step++) {
       await(empty + ring.stage * 8, ring.parity ^ 1);
       u32 at = base + ring.stage * STAGE, barrier = full + ring.stage * 8;
       arrive_expecting(barrier, STAGE);
       copy_tile(at, map_a, step * Op::BK, work.row, barrier);
-      if (pair == 2) copy_tile_to_all(at + STAGE_A + half * ROW, map_b, step * Op::BK, work.column + half, barrier, 3);
-      else copy_tile(at + STAGE_A, map_b, step * Op::BK, work.column, barrier);
+      copy_tile(at + STAGE_A, map_b, step * Op::BK, work.column, barrier);
       ring.advance();
     }
   }
 }
 
-// release gives a stage back to whoever fills it, a warp at a time.
-template <u32 pair>
+// release gives a stage back to be filled, a warp at a time.
 DEV void release(u32 barrier) {
-  if (pair == 2 && lane() < 2) arrive_at(barrier, lane());
-  if (pair == 1 && lane() == 0) arrive(barrier);
+  if (lane() == 0) arrive(barrier);
 }
 
-template <class Op, u32 pair>
-DEV void compute(u8* shared, u32 base, u32 full, u32 empty, Work<pair> work, int steps, const Epilogue& e, const Scales& scales) {
+template <class Op>
+DEV void compute(u8* shared, u32 base, u32 full, u32 empty, Work work, int steps, const Epilogue& e, const Scales& scales) {
   Ring<STAGES> ring{0, 0};
   u32 group = thread() / 128 - 1, w = warp() - 4;
+  bool plain = !e.residual && !e.gate && e.flags == 0 && e.n % 8 == 0;
   while (work.find()) {
     typename Op::Sum sum[128];
     undefined(sum);
@@ -157,17 +181,18 @@ DEV void compute(u8* shared, u32 base, u32 full, u32 empty, Work<pair> work, int
       multiply_commit();
       // The products of the step before are done: its stage may be filled again.
       multiply_wait<1>();
-      if (step > 0) release<pair>(empty + last * 8);
+      if (step > 0) release(empty + last * 8);
       last = ring.stage;
       ring.advance();
     }
     multiply_wait<0>();
-    release<pair>(empty + last * 8);
-    store_warp<Op>(e, scales, (float*)(shared + PATCHES + w * PATCH), sum, work.row + w * 16, work.column);
+    release(empty + last * 8);
+    if (plain) store_plain<Op>(e, scales, base + PATCHES + w * PATCH, sum, work.row + w * 16, work.column);
+    else store_warp<Op>(e, scales, (float*)(shared + PATCHES + w * PATCH), sum, work.row + w * 16, work.column);
   }
 }
 
-template <class Op, u32 pair>
+template <class Op>
 DEV void gemm(u64 map_a, u64 map_b, const Scales& scales, int m, int n, int k, const Epilogue& e) {
   DYNAMIC_SHARED(shared);
   u32 base = shared_address(shared), full = base + BARRIERS, empty = full + STAGES * 8;
@@ -175,34 +200,31 @@ DEV void gemm(u64 map_a, u64 map_b, const Scales& scales, int m, int n, int k, c
   if (thread() == 0) {
     for (u32 s = 0; s < STAGES; s++) {
       barrier_init(full + s * 8, 1);
-      barrier_init(empty + s * 8, 8 * pair);  // the warps that read
+      barrier_init(empty + s * 8, 8);  // the warps that read
     }
     barriers_ready();
   }
-  if (pair == 2) sync_cluster();
-  else sync_block();
-  Work<pair> work = Work<pair>::begin(m, n, k, e.flags);
+  sync_block();
+  Work work{block_x(), (u32)(m + BM - 1) / BM, (u32)(n + BN - 1) / BN, 0, 0};
   if (thread() < 128) {
     give_registers<40>();
-    if (thread() == 0) fill<Op, pair>(map_a, map_b, base, full, empty, work, steps);
+    if (thread() == 0) fill<Op>(map_a, map_b, base, full, empty, work, steps);
   } else {
     take_registers<232>();
-    compute<Op, pair>(shared, base, full, empty, work, steps, e, scales);
+    compute<Op>(shared, base, full, empty, work, steps, e, scales);
   }
-  // A block's memory has to last until the other has made its last copies and arrivals.
-  if (pair == 2) sync_cluster();
 }
 
-#define GEMM(name, Op, pair, scales, ...)                                                                                            \
-  KERNEL(384, 1)                                                                                                                     \
-  name(TensorMap a, TensorMap b, ##__VA_ARGS__ void* out, const float* bias, const void* residual, const float* gate,                \
-       const float* rest, int m, int n, int k, int until, u32 flags) {                                                               \
-    gemm<Op, pair>(MAP_ADDRESS(name, 0), MAP_ADDRESS(name, 1), scales, m, n, k, Epilogue{out, bias, residual, gate, rest, until, m, n, flags}); \
-  }
-#define COMMA ,
-#define NO_SCALES Scales{nullptr COMMA nullptr}
-#define BOTH_SCALES Scales{a_scale COMMA b_scale}
+KERNEL(384, 1)
+gemm_bf16_hopper(TensorMap a, TensorMap b, void* out, const float* bias, const void* residual, const float* gate, const float* rest,
+                 int m, int n, int k, int until, u32 flags) {
+  gemm<Floats>(MAP_ADDRESS(gemm_bf16_hopper, 0), MAP_ADDRESS(gemm_bf16_hopper, 1), Scales{nullptr, nullptr}, m, n, k,
+               Epilogue{out, bias, residual, gate, rest, until, m, n, flags});
+}
 
-GEMM(gemm_bf16_hopper, Floats, 1, NO_SCALES, )
-GEMM(gemm_bf16_hopper_pair, Floats, 2, NO_SCALES, )
-GEMM(gemm_s8_hopper, Integers, 1, BOTH_SCALES, const float* a_scale COMMA const float* b_scale COMMA)
+KERNEL(384, 1)
+gemm_s8_hopper(TensorMap a, TensorMap b, const float* a_scale, const float* b_scale, void* out, const float* bias, const void* residual,
+               const float* gate, const float* rest, int m, int n, int k, int until, u32 flags) {
+  gemm<Integers>(MAP_ADDRESS(gemm_s8_hopper, 0), MAP_ADDRESS(gemm_s8_hopper, 1), Scales{a_scale, b_scale}, m, n, k,
+                 Epilogue{out, bias, residual, gate, rest, until, m, n, flags});
+}

@@ -27,13 +27,6 @@ DEV void copy_tile(u32 to, u64 map, int column, int row, u32 barrier) {
                ::"r"(to), "l"(map), "r"(column), "r"(row), "r"(barrier) : "memory");
 }
 
-// copy_tile_to_all copies it to the same place in every block of the cluster whose bit is set,
-// where the barrier at the same place counts it.
-DEV void copy_tile_to_all(u32 to, u64 map, int column, int row, u32 barrier, u32 blocks) {
-  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%2, %3}], [%4], %5;"
-               ::"r"(to), "l"(map), "r"(column), "r"(row), "r"(barrier), "h"((u16)blocks) : "memory");
-}
-
 // ---- barriers in shared memory, of 8 bytes ----
 
 DEV void barrier_init(u32 barrier, u32 arrivals) { asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(barrier), "r"(arrivals) : "memory"); }
@@ -41,17 +34,6 @@ DEV void barrier_init(u32 barrier, u32 arrivals) { asm volatile("mbarrier.init.s
 DEV void barriers_ready() { asm volatile("fence.mbarrier_init.release.cluster; fence.proxy.async.shared::cta;" ::: "memory"); }
 DEV void arrive(u32 barrier) { asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory"); }
 DEV void arrive_expecting(u32 barrier, u32 bytes) { asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory"); }
-// arrive_at arrives at the barrier at the same place in a block of the cluster.
-DEV void arrive_at(u32 barrier, u32 block) {
-  asm volatile("{ .reg .b32 a; mapa.shared::cluster.u32 a, %0, %1; mbarrier.arrive.shared::cluster.b64 _, [a]; }" ::"r"(barrier), "r"(block) : "memory");
-}
-// cluster_rank is the block's number in its cluster; sync_cluster waits for all of them.
-DEV u32 cluster_rank() {
-  u32 r;
-  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(r));
-  return r;
-}
-DEV void sync_cluster() { asm volatile("barrier.cluster.arrive.release; barrier.cluster.wait.acquire;" ::: "memory"); }
 // await waits for the end of the barrier's phase of that parity: 0 is the first.
 DEV void await(u32 barrier, u32 parity) {
   u32 done;
@@ -70,6 +52,12 @@ struct Ring {
 };
 
 // ---- warpgroups ----
+
+// store_matrices stores four 8x8 matrices of 16-bit values, the other way round than
+// load_matrices of dev.cuh.
+DEV void store_matrices(u32 address, u32 a, u32 b, u32 c, u32 d) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
+}
 
 template <int registers>
 DEV void take_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(registers)); }

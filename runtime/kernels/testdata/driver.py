@@ -6,7 +6,6 @@ import statistics
 import torch
 
 MAX_DYNAMIC_SHARED = 8  # CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-CLUSTER_WIDTH = 11  # CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_WIDTH, and height and depth
 LOCAL_SIZE, REGISTERS = 3, 4  # CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES, _NUM_REGS
 
 cuda = ctypes.CDLL("libcuda.so.1")
@@ -47,11 +46,6 @@ class Kernel:
         value = ctypes.c_int()
         call("cuFuncGetAttribute", ctypes.byref(value), which, self.handle)
         return value.value
-
-    def cluster(self, width):
-        """Sets how many blocks, side by side, make a cluster."""
-        for which, value in [(CLUSTER_WIDTH, width), (CLUSTER_WIDTH + 1, 1), (CLUSTER_WIDTH + 2, 1)]:
-            call("cuFuncSetAttribute", self.handle, which, value)
 
     def __call__(self, grid, block, shared, *arguments):
         grid = (grid if isinstance(grid, tuple) else (grid,)) + (1, 1)

@@ -326,42 +326,41 @@ def time_attention():
 # ---- Hopper ----
 
 
-def gemm_maps(a, b, pair):
-    return TensorMap(a, 128), TensorMap(b, 128 if pair else 256)
+def gemm_maps(a, b):
+    return TensorMap(a, 128), TensorMap(b, 256)
 
 
-def gemm_hopper(pair, out, a, b, bias=None, residual=None, gate=None, rest=None, until=0, flags=0, maps=None):
+def gemm_hopper(out, a, b, bias=None, residual=None, gate=None, rest=None, until=0, flags=0, maps=None):
     m, n, k = a.shape[0], b.shape[0], a.shape[1]
     flags |= (OUT_F32 if out.dtype == F32 else 0) | (RESIDUAL_F32 if residual is not None and residual.dtype == F32 else 0)
     processors = torch.cuda.get_device_properties(0).multi_processor_count
-    kernel, grid = kernels.gemm__sm_90a.gemm_bf16_hopper, min(ceil(m, 128) * ceil(n, 256), processors)
-    if pair:
-        kernel, grid = kernels.gemm__sm_90a.gemm_bf16_hopper_pair, min(ceil(m, 256) * ceil(n, 256) * 2, processors // 2 * 2)
-        kernel.cluster(2)
-    kernel(grid, 384, 218112, *(maps or gemm_maps(a, b, pair)), out, bias, residual, gate, rest, m, n, k, until, flags)
+    grid = min(ceil(m, 128) * ceil(n, 256), processors)
+    kernels.gemm__sm_90a.gemm_bf16_hopper(grid, 384, 218112, *(maps or gemm_maps(a, b)), out, bias, residual, gate, rest, m, n, k, until, flags)
 
 
 def check_gemm_hopper():
-    for pair in [False, True]:
-        for m, n, k in [(1, 64, 8), (300, 264, 40), (129, 257, 72), (67, 3, 64), (513, 520, 1032), (3000, 3080, 520), (8192, 3072, 3072)]:
-            name = f"gemm_hopper {'pair ' if pair else ''}{m}x{n}x{k}"
-            a, b = heavy(m, k), normal(n, k, std=k**-0.5)
-            y = a.double() @ b.double().T
+    for m, n, k in [(1, 64, 8), (300, 264, 40), (129, 257, 72), (67, 3, 64), (513, 520, 1032), (3000, 3080, 520), (8192, 3072, 3072)]:
+        name = f"gemm_hopper {m}x{n}x{k}"
+        a, b = heavy(m, k), normal(n, k, std=k**-0.5)
+        y = a.double() @ b.double().T
+        out = Poisoned(m, n, dtype=F32)
+        gemm_hopper(out.out, a, b)
+        out.check(f"{name} float32", y)
+        out = Poisoned(m, n)
+        gemm_hopper(out.out, a, b)
+        out.check(f"{name} bf16", y)
+        bias, gate, rest = normal(n, dtype=F32), normal(n, dtype=F32), normal(n, dtype=F32)
+        for flags in [0, SILU, GELU_ERF, GELU_TANH]:
             out = Poisoned(m, n, dtype=F32)
-            gemm_hopper(pair, out.out, a, b)
-            out.check(f"{name} float32", y)
-            bias, gate, rest = normal(n, dtype=F32), normal(n, dtype=F32), normal(n, dtype=F32)
-            for flags in [0, SILU, GELU_ERF, GELU_TANH]:
-                out = Poisoned(m, n, dtype=F32)
-                gemm_hopper(pair, out.out, a, b, bias, flags=flags)
-                out.check(f"{name} bias, activation {flags}", activate(y + bias.double(), flags))
-            for dtype in [BF16, F32]:
-                residual, until = heavy(m, n, dtype=dtype), m // 3
-                rows = torch.arange(m, device="cuda")[:, None] < until
-                reference = residual.double() + torch.where(rows, gate, rest).double() * (y + bias.double())
-                out = Poisoned(m, n, initial=residual, dtype=dtype)
-                gemm_hopper(pair, out.out, a, b, bias, out.out, gate, rest, until)
-                out.check(f"{name} gated onto itself, {dtype}", reference)
+            gemm_hopper(out.out, a, b, bias, flags=flags)
+            out.check(f"{name} bias, activation {flags}", activate(y + bias.double(), flags))
+        for dtype in [BF16, F32]:
+            residual, until = heavy(m, n, dtype=dtype), m // 3
+            rows = torch.arange(m, device="cuda")[:, None] < until
+            reference = residual.double() + torch.where(rows, gate, rest).double() * (y + bias.double())
+            out = Poisoned(m, n, initial=residual, dtype=dtype)
+            gemm_hopper(out.out, a, b, bias, out.out, gate, rest, until)
+            out.check(f"{name} gated onto itself, {dtype}", reference)
 
 
 def quantised(x, factor=None):
@@ -375,7 +374,7 @@ def gemm_s8(out, a, a_scale, b, b_scale, bias=None, residual=None, gate=None, re
     m, n, k = a.shape[0], b.shape[0], a.shape[1]
     flags |= (OUT_F32 if out.dtype == F32 else 0) | (RESIDUAL_F32 if residual is not None and residual.dtype == F32 else 0)
     grid = min(ceil(m, 128) * ceil(n, 256), torch.cuda.get_device_properties(0).multi_processor_count)
-    kernels.gemm__sm_90a.gemm_s8_hopper(grid, 384, 218112, *(maps or gemm_maps(a, b, False)), a_scale, b_scale, out, bias, residual, gate, rest, m, n, k, until, flags)
+    kernels.gemm__sm_90a.gemm_s8_hopper(grid, 384, 218112, *(maps or gemm_maps(a, b)), a_scale, b_scale, out, bias, residual, gate, rest, m, n, k, until, flags)
 
 
 def check_quantise():
@@ -396,6 +395,9 @@ def check_s8_hopper():
         a_scale, b_scale = torch.rand(m, device="cuda") * 0.01, torch.rand(n, device="cuda") * 0.01
         y = a.double() @ b.double().T * a_scale.double()[:, None] * b_scale.double()
         bias, gate, rest, residual, until = normal(n, dtype=F32), normal(n, dtype=F32), normal(n, dtype=F32), heavy(m, n), m // 3
+        out = Poisoned(m, n)
+        gemm_s8(out.out, a, a_scale, b, b_scale, bias)
+        out.check(f"gemm_s8_hopper {m}x{n}x{k} bf16", y + bias.double())
         out = Poisoned(m, n, dtype=F32)
         gemm_s8(out.out, a, a_scale, b, b_scale, bias)
         out.check(f"gemm_s8_hopper {m}x{n}x{k}", y + bias.double(), 1e-6)
@@ -421,12 +423,11 @@ def time_gemm_hopper():
         a, b, bias = normal(m, k), normal(n, k, std=0.02), normal(n, dtype=F32)
         out, flop = torch.empty(m, n, dtype=BF16, device="cuda"), 2 * m * n * k
         other = milliseconds([lambda: torch.mm(a, b.T, out=out)] * 10)
-        for pair in [False, True]:
-            maps, name = gemm_maps(a, b, pair), f"gemm_hopper {'pair ' if pair else ''}{m}x{n}x{k}"
-            time = lambda *arguments, **more: milliseconds([lambda: gemm_hopper(pair, out, a, b, bias, *arguments, maps=maps, **more)] * 10)
-            show(name, time(), flop, "TFLOP/s", ("torch", other), ("GELU", time(flags=GELU_TANH)), ("gated onto itself", time(out, bias, bias)))
+        maps, name = gemm_maps(a, b), f"gemm_hopper {m}x{n}x{k}"
+        time = lambda *arguments, **more: milliseconds([lambda: gemm_hopper(out, a, b, bias, *arguments, maps=maps, **more)] * 10)
+        show(name, time(), flop, "TFLOP/s", ("torch", other), ("GELU", time(flags=GELU_TANH)), ("gated onto itself", time(out, bias, bias)))
         (qa, sa), (qb, sb) = quantised(a), quantised(b)
-        maps = gemm_maps(qa, qb, False)
+        maps = gemm_maps(qa, qb)
         show(f"gemm_s8_hopper {m}x{n}x{k}", milliseconds([lambda: gemm_s8(out, qa, sa, qb, sb, bias, maps=maps)] * 10), flop, "TOP/s",
              ("quantise_rows", milliseconds([lambda: kernels.quantise.quantise_rows(m, 256, 0, qa, sa, a, None, m, k)] * 10)))
 
