@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"errors"
+	"maps"
 	"sync/atomic"
 	"testing"
 	"unsafe"
@@ -21,6 +22,7 @@ type fakeDriver struct {
 	absent string
 	// depth counts pushed contexts, retained the primary contexts in use.
 	depth, retained atomic.Int32
+	machine         fakeMachine
 }
 
 type fakeDevice struct {
@@ -35,18 +37,24 @@ var codeTexts = map[Code][2][]byte{
 	2:   {[]byte("CUDA_ERROR_OUT_OF_MEMORY\x00"), []byte("out of memory\x00")},
 	34:  {[]byte("CUDA_ERROR_STUB_LIBRARY\x00"), []byte("CUDA driver is a stub library\x00")},
 	100: {[]byte("CUDA_ERROR_NO_DEVICE\x00"), []byte("no CUDA-capable device is detected\x00")},
+	222: {[]byte("CUDA_ERROR_UNSUPPORTED_PTX_VERSION\x00"), []byte("the provided PTX was compiled with an unsupported toolchain.\x00")},
+	700: {[]byte("CUDA_ERROR_ILLEGAL_ADDRESS\x00"), []byte("an illegal memory access was encountered\x00")},
 	999: {[]byte("CUDA_ERROR_UNKNOWN\x00"), []byte("unknown error\x00")},
 }
 
 // invalidValue is CUDA_ERROR_INVALID_VALUE.
 const invalidValue Code = 1
 
-// cfunc is a function of the fake: it sees the arguments as registers hold them.
-type cfunc func(x, y, z uintptr) Code
+// cfunc is a function of the fake: it sees the arguments as registers hold them. longFunc is
+// one with more of them than three.
+type (
+	cfunc    func(x, y, z uintptr) Code
+	longFunc func(args [12]uintptr) Code
+)
 
 // exported lists the functions under the names that NVIDIA's library exports.
 func (f *fakeDriver) exported() map[string]cfunc {
-	return map[string]cfunc{
+	functions := map[string]cfunc{
 		"cuInit":                       func(flags, _, _ uintptr) Code { return codeIf(flags != 0) },
 		"cuDriverGetVersion":           func(out, _, _ uintptr) Code { return put(out, f.version) },
 		"cuDeviceGetCount":             func(out, _, _ uintptr) Code { return put(out, int32(len(f.devices))) },
@@ -64,6 +72,8 @@ func (f *fakeDriver) exported() map[string]cfunc {
 		"cuCtxPopCurrent_v2":           func(_, _, _ uintptr) Code { f.depth.Add(-1); return 0 },
 		"cuMemGetInfo_v2":              f.memGetInfo,
 	}
+	maps.Copy(functions, f.machine.exported())
+	return functions
 }
 
 // Handles and contexts of the fake differ from ordinals, so that a mix-up shows.
@@ -118,20 +128,50 @@ func codeText(code, out uintptr, which int) Code {
 	return put(out, &texts[which][0])
 }
 
+// callbacks are C addresses by exported name. purego never frees one and has 2000 of them,
+// so that there is one for each name, and it calls what current has.
+var (
+	callbacks = map[string]uintptr{}
+	current   atomic.Pointer[loaded]
+)
+
+// loaded is a fake that was opened.
+type loaded struct {
+	*fakeDriver
+	functions map[string]cfunc
+}
+
+// call is a call through a C address.
+func (l *loaded) call(name string, args [12]uintptr) uintptr {
+	if code, fails := l.fail[name]; fails {
+		return uintptr(code)
+	}
+	if long, ok := l.machine.long()[name]; ok {
+		return uintptr(long(args))
+	}
+	return uintptr(l.functions[name](args[0], args[1], args[2]))
+}
+
+func address(name string) uintptr {
+	if _, ok := callbacks[name]; !ok {
+		callbacks[name] = purego.NewCallback(func(a, b, c, d, e, f, g, h, i, j, k, l uintptr) uintptr {
+			return current.Load().call(name, [12]uintptr{a, b, c, d, e, f, g, h, i, j, k, l})
+		})
+	}
+	return callbacks[name]
+}
+
 // load returns the fake as a loader does, with real C addresses.
 func (f *fakeDriver) load() (resolver, error) {
-	functions := f.exported()
+	l := &loaded{f, f.exported()}
+	current.Store(l)
 	return func(name string) (uintptr, error) {
-		function, ok := functions[name]
-		if !ok || name == f.absent {
+		_, short := l.functions[name]
+		_, long := l.machine.long()[name]
+		if !short && !long || name == f.absent {
 			return 0, errors.New("undefined symbol: " + name)
 		}
-		return purego.NewCallback(func(x, y, z uintptr) uintptr {
-			if code, fails := f.fail[name]; fails {
-				return uintptr(code)
-			}
-			return uintptr(function(x, y, z))
-		}), nil
+		return address(name), nil
 	}, nil
 }
 

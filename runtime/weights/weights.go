@@ -35,10 +35,10 @@ const Any = -1
 
 // Set is the tensors of the files of one component.
 type Set struct {
-	tensors  map[string]place
-	metadata map[string]string
-	files    []*file
-	err      error
+	tensors map[string]place
+	taken   map[string]bool
+	files   []*file
+	err     error
 }
 
 // place is a tensor in one of the files.
@@ -75,9 +75,19 @@ func Read(sections ...verify.Section) (*Set, error) {
 	return join(files)
 }
 
+// Describe makes a set of headers alone: its tensors have names, formats and shapes, and no
+// bytes. A model that is made of it can be planned, not run.
+func Describe(headers ...*safetensors.Header) (*Set, error) {
+	files := make([]*file, len(headers))
+	for i, h := range headers {
+		files[i] = &file{header: h, described: true}
+	}
+	return join(files)
+}
+
 // join makes a set of files, which it closes if it can't.
 func join(files []*file) (*Set, error) {
-	s := &Set{tensors: map[string]place{}, files: files}
+	s := &Set{tensors: map[string]place{}, taken: map[string]bool{}, files: files}
 	for _, f := range files {
 		for _, t := range f.header.Tensors {
 			if _, twice := s.tensors[t.Name]; twice {
@@ -86,9 +96,6 @@ func join(files []*file) (*Set, error) {
 			}
 			s.tensors[t.Name] = place{f, t}
 		}
-	}
-	if len(files) == 1 {
-		s.metadata = files[0].header.Metadata
 	}
 	return s, nil
 }
@@ -110,6 +117,7 @@ func (s *Set) Take(name string, shape ...int64) compute.Weight {
 		s.fail(fmt.Errorf("taking tensor %q: %w", name, err))
 		return compute.Weight{}
 	}
+	s.taken[name] = true
 	return compute.Weight{Name: name, DType: p.tensor.DType, Shape: slices.Clone(p.tensor.Shape), Data: data}
 }
 
@@ -134,8 +142,32 @@ func (s *Set) Has(name string) bool {
 // Err returns why the first Take that failed did.
 func (s *Set) Err() error { return s.err }
 
+// Untaken returns the names of the tensors that no Take returned, sorted.
+func (s *Set) Untaken() (names []string) {
+	for name := range s.tensors {
+		if !s.taken[name] {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// Header is that of the file, where the set is one file, and nil otherwise.
+func (s *Set) Header() *safetensors.Header {
+	if len(s.files) != 1 {
+		return nil
+	}
+	return s.files[0].header
+}
+
 // Metadata is that of the file, where the set is one file that has some.
-func (s *Set) Metadata() map[string]string { return s.metadata }
+func (s *Set) Metadata() map[string]string {
+	if h := s.Header(); h != nil {
+		return h.Metadata
+	}
+	return nil
+}
 
 // Close gives the mappings back. Tensors that were taken are gone with them: backends that
 // read them are closed first.

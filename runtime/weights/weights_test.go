@@ -91,11 +91,35 @@ func TestFirstErrorStays(t *testing.T) {
 	require.True(t, set.Has("a"))
 }
 
+// TestDescribe: of a header alone a model takes the same tensors, without their bytes, and what
+// it leaves shows.
+func TestDescribe(t *testing.T) {
+	data := container(t, "a", "bb", "c")
+	read, err := Read(bytes.NewReader(data))
+	require.NoError(t, err)
+	set, err := Describe(read.Header())
+	require.NoError(t, err)
+	want, got := read.Take("bb", 3, 1000), set.Take("bb", 3, 1000)
+	require.Len(t, want.Data, 6000)
+	require.Nil(t, got.Data)
+	want.Data = nil
+	require.Equal(t, want, got)
+	require.True(t, set.Take("c", 3).IsZero())
+	require.Error(t, set.Err())
+	require.Equal(t, []string{"a", "c"}, set.Untaken())
+	require.Equal(t, "{}", set.Metadata()["config"])
+	require.NoError(t, set.Close())
+	_, err = Describe(read.Header(), read.Header())
+	require.ErrorContains(t, err, "is in two files")
+}
+
 // TestJoin: shards are one set, unless they disagree.
 func TestJoin(t *testing.T) {
 	set, err := Read(bytes.NewReader(container(t, "a")), bytes.NewReader(container(t, "b")))
 	require.NoError(t, err)
 	require.True(t, set.Has("a") && set.Has("b"))
+	require.Nil(t, set.Header())
+	require.Nil(t, set.Metadata())
 	_, err = Read(bytes.NewReader(container(t, "a")), bytes.NewReader(container(t, "a", "b")))
 	require.ErrorContains(t, err, `tensor "a" is in two files`)
 	_, err = Open(local(t, container(t, "a")[:100]))

@@ -1,5 +1,5 @@
 // Write writes the model set that golden vectors are made of to a folder: the files of the
-// base repository, and the plain INT4 rank-128 checkpoint as checkpoint.safetensors.
+// base repository, and an INT4 checkpoint (GoldenCheckpoint) as checkpoint.safetensors.
 //
 //	go run ./verify/modelset/modelsettest/write DIR
 //

@@ -1,0 +1,189 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/plimsoll-oci/plimsoll/runtime/compute"
+)
+
+// Linear counts a linear.
+func (b *Backend) Linear(dst compute.Tensor, l compute.Linear, x compute.Tensor, pre compute.Pre, post compute.Post) {
+	w, ok := l.(*linear)
+	if !ok || w.home != b {
+		panic(fmt.Sprintf("plan: a linear of another backend, %T", l))
+	}
+	if width := b.preWidth(pre, x.Cols); width != w.in || dst.Cols != w.out || dst.Rows != x.Rows {
+		panic(fmt.Sprintf("plan: a linear of %d inputs, %d outputs from %v (%d wide after Pre) to %v", w.in, w.out, x, width, dst))
+	}
+	b.fused(w.kind, dst, x, pre, post, Work{
+		FLOPs: 2 * int64(x.Rows) * int64(w.in) * int64(w.out), WeightBytes: w.bytes,
+	})
+	if w.rank > 0 {
+		b.add(lowRank, Work{FLOPs: 2 * int64(x.Rows) * int64(w.rank) * int64(w.in+w.out), WeightBytes: w.lowBytes})
+	}
+}
+
+// Convolve counts a convolution.
+func (b *Backend) Convolve(dst compute.Tensor, c compute.Conv, x compute.Tensor, h, w int, pre compute.Pre, post compute.Post) {
+	k, ok := c.(*conv)
+	if !ok || k.home != b {
+		panic(fmt.Sprintf("plan: a convolution of another backend, %T", c))
+	}
+	rows, columns := k.Size(h, w)
+	if width := b.preWidth(pre, x.Cols); width != k.in || h <= 0 || w <= 0 || rows <= 0 || columns <= 0 ||
+		x.Rows != h*w || dst.Rows != rows*columns || dst.Cols != k.out {
+		panic(fmt.Sprintf("plan: a convolution of %d channels to %d from %v, %d×%d, %d wide after Pre, to %v, %d×%d", k.in, k.out, x, h, w, width, dst, rows, columns))
+	}
+	b.fused(convolution, dst, x, pre, post, Work{
+		FLOPs: 2 * int64(dst.Rows) * int64(k.out) * int64(k.in) * int64(k.kh) * int64(k.kw), WeightBytes: k.bytes,
+	})
+}
+
+// Apply counts a Pre.
+func (b *Backend) Apply(dst, x compute.Tensor, pre compute.Pre) {
+	if width := b.preWidth(pre, x.Cols); width != dst.Cols || dst.Rows != x.Rows {
+		panic(fmt.Sprintf("plan: applying Pre to %v, %d wide after it, into %v", x, width, dst))
+	}
+	b.fused(apply, dst, x, pre, compute.Post{}, Work{})
+}
+
+// fused checks and counts an operation with Pre and Post.
+func (b *Backend) fused(op operation, dst, x compute.Tensor, pre compute.Pre, post compute.Post, n Work) {
+	b.checkPost(dst, post)
+	b.apart(dst, x, pre.Mod.Table)
+	n.Launches = 1
+	n.ActivationBytes += dst.Bytes() + x.Bytes()
+	if pre.Weight != nil {
+		n.WeightBytes += b.vector(pre.Weight).bytes
+	}
+	if pre.Mod != (compute.Mod{}) {
+		n.ActivationBytes += 2 * modBytes(pre.Mod, x)
+	}
+	if post.Kind == compute.Add || post.Kind == compute.GateAdd {
+		if post.Residual != dst {
+			b.apart(dst, post.Residual)
+		}
+		n.ActivationBytes += post.Residual.Bytes()
+	}
+	if post.Kind == compute.GateAdd {
+		b.apart(dst, post.Mod.Table)
+		n.ActivationBytes += modBytes(post.Mod, dst)
+	}
+	b.add(op, n)
+}
+
+// modBytes is the size of one part of a table of modulation, of the rows that t's tokens
+// have.
+func modBytes(m compute.Mod, t compute.Tensor) int64 {
+	rows := int64(1)
+	if m.Row != m.Rest && m.Until > 0 && m.Until < t.Rows {
+		rows = 2
+	}
+	return rows * int64(t.Cols) * f32Bytes
+}
+
+// Heads counts the rows that are taken apart.
+func (b *Backend) Heads(s compute.Split) {
+	b.checkSplit(s)
+	n := Work{Launches: 1, ActivationBytes: s.X.Bytes() + s.Q.Bytes() + s.K.Bytes() + s.V.Bytes() + s.Rope.Cos.Bytes() + s.Rope.Sin.Bytes()}
+	for _, v := range []compute.Vector{s.NormQ, s.NormK} {
+		if v != nil {
+			n.WeightBytes += b.vector(v).bytes
+		}
+	}
+	b.add(heads, n)
+}
+
+// Attention counts the products of the queries with the keys that they see, and of those
+// with the values.
+func (b *Backend) Attention(dst, q, k, v compute.Tensor, a compute.Attention) {
+	checkAttention(dst, q, k, v, a)
+	b.apart(dst, q, k, v)
+	b.add(attention, Work{
+		Launches: 1, FLOPs: 4 * seen(q.Rows, k.Rows, a) * int64(a.Heads) * int64(a.Dim),
+		ActivationBytes: dst.Bytes() + q.Bytes() + k.Bytes() + v.Bytes(),
+	})
+}
+
+// seen is how many pairs of a query and a key that it sees there are.
+func seen(queries, keys int, a compute.Attention) (pairs int64) {
+	if a.Windows == nil {
+		return pairsOf(queries, keys, a.Causal)
+	}
+	from := 0
+	for _, end := range a.Windows {
+		n := int(end) - from
+		pairs += pairsOf(n, n, a.Causal)
+		from = int(end)
+	}
+	return pairs
+}
+
+func pairsOf(queries, keys int, causal bool) int64 {
+	if causal {
+		return int64(queries) * int64(queries+1) / 2
+	}
+	return int64(queries) * int64(keys)
+}
+
+// Embed counts the rows that are copied.
+func (b *Backend) Embed(dst compute.Tensor, t compute.Table, ids []int32) {
+	w, ok := t.(*table)
+	if !ok || w.home != b {
+		panic(fmt.Sprintf("plan: a table of another backend, %T", t))
+	}
+	if dst.Rows != len(ids) || dst.Cols != w.cols {
+		panic(fmt.Sprintf("plan: embedding %d rows of a table %d×%d into %v", len(ids), w.rows, w.cols, dst))
+	}
+	checkRows(ids, w.rows)
+	b.present(dst)
+	b.add(embed, Work{Launches: 1, WeightBytes: int64(len(ids)) * int64(w.cols) * int64(w.size), ActivationBytes: dst.Bytes()})
+}
+
+// Gather counts the rows that are copied.
+func (b *Backend) Gather(dst, src compute.Tensor, rows []int32) {
+	if dst.Rows != len(rows) || dst.Cols != src.Cols || dst.Kind != src.Kind {
+		panic(fmt.Sprintf("plan: gathering %d rows of %v into %v", len(rows), src, dst))
+	}
+	checkRows(rows, src.Rows)
+	b.apart(dst, src)
+	b.add(gather, Work{Launches: 1, ActivationBytes: 2 * dst.Bytes()})
+}
+
+// Copy counts what is read and written.
+func (b *Backend) Copy(dst, src compute.Tensor) {
+	if dst.Len() != src.Len() {
+		panic(fmt.Sprintf("plan: copying %v to %v", src, dst))
+	}
+	b.apart(dst, src)
+	b.add(copies, Work{Launches: 1, ActivationBytes: dst.Bytes() + src.Bytes()})
+}
+
+// Euler counts a step.
+func (b *Backend) Euler(x, v compute.Tensor, _ float32) {
+	if x.Rows != v.Rows || x.Cols != v.Cols || x.Kind != compute.F32 {
+		panic(fmt.Sprintf("plan: moving %v along %v", x, v))
+	}
+	b.apart(x, v)
+	b.add(euler, Work{Launches: 1, ActivationBytes: 2*x.Bytes() + v.Bytes()})
+}
+
+// Guide counts the joining of two predictions.
+func (b *Backend) Guide(dst, positive, negative compute.Tensor, _ float32) {
+	for _, t := range []compute.Tensor{positive, negative} {
+		if t.Rows != dst.Rows || t.Cols != dst.Cols {
+			panic(fmt.Sprintf("plan: guiding %v from %v into %v", positive, negative, dst))
+		}
+		if t != dst {
+			b.apart(dst, t)
+		}
+	}
+	b.present(dst)
+	b.add(guide, Work{Launches: 1, ActivationBytes: dst.Bytes() + positive.Bytes() + negative.Bytes()})
+}
+
+// Finite counts a reading of x, which is finite.
+func (b *Backend) Finite(x compute.Tensor, _ string) {
+	b.present(x)
+	b.add(finite, Work{Launches: 1, ActivationBytes: x.Bytes()})
+}

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"runtime"
+
+	"github.com/plimsoll-oci/plimsoll/manifests"
+	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/runtime/qwen"
+	"github.com/plimsoll-oci/plimsoll/runtime/server"
+)
+
+// setupServe runs the HTTP service. Its configuration is the environment's, as the
+// predecessor's was.
+func setupServe(flags *flag.FlagSet) action {
+	start := declareStart(flags)
+	host := flags.String("host", "", "`ADDRESS` to listen on (default $API_HOST, else all)")
+	port := flags.String("port", "", "`PORT` to listen on, 0 for any free one (default $API_PORT, else 8000)")
+	return func(ctx context.Context, p *program, _ []string) error {
+		flagged := map[string]string{"API_HOST": *host, "API_PORT": *port}
+		config, err := server.FromEnv(func(name string) (string, bool) {
+			if v := flagged[name]; v != "" {
+				return v, true
+			}
+			return p.env(name)
+		})
+		if err != nil {
+			return err
+		}
+		return p.serve(ctx, start, config)
+	}
+}
+
+// serve listens at once and loads meanwhile. What keeps the model from being served is what
+// the service then answers, and at its end the command's error.
+func (p *program) serve(ctx context.Context, flags startFlags, config server.Config) error {
+	log, closer, err := server.NewLog(config, p.stderr)
+	if err != nil {
+		return err
+	}
+	defer closer.Close()
+	s := starter{program: p, flags: flags, log: log, hub: config.HubDownload}
+	c, folder, err := s.find()
+	if err != nil {
+		return err
+	}
+	service, err := server.New(config, server.Options{Log: log, Model: c, Version: programVersion, Device: describeCPU})
+	if err != nil {
+		return err
+	}
+	s.state = func(stage string) { service.Progress(server.Stage(stage), 0, 0) }
+	loading, cancel := context.WithCancel(ctx)
+	loaded := make(chan error, 1)
+	var model *qwen.Model
+	go func() {
+		var err error
+		if model, err = s.prepare(loading, folder, c); err == nil {
+			err = service.Ready(&editor{model, c})
+		}
+		if err != nil && loading.Err() == nil {
+			service.Failed(err)
+		}
+		loaded <- err
+	}()
+	served := service.ListenAndServe(ctx)
+	cancel()
+	failed := <-loaded
+	if model != nil {
+		failed = errors.Join(failed, model.Close())
+	}
+	if ctx.Err() != nil && fault.KindOf(failed) == fault.Canceled {
+		failed = nil // it was stopped while it loaded
+	}
+	return errors.Join(served, failed)
+}
+
+// editor is the model as the service sees it.
+type editor struct {
+	model  *qwen.Model
+	config *manifests.ModelConfig
+}
+
+var _ server.Editor = (*editor)(nil)
+
+// Models implements server.Editor.
+func (e *editor) Models() []server.Model {
+	var out []server.Model
+	for _, b := range e.model.Checkpoints() {
+		for _, c := range e.config.Checkpoints {
+			if c.Name == b.Name {
+				out = append(out, server.ModelOf(c))
+			}
+		}
+	}
+	return out
+}
+
+// Edit implements server.Editor.
+func (e *editor) Edit(ctx context.Context, wish server.Edit) (*server.Edited, error) {
+	done, err := e.model.Edit(ctx, qwen.Edit{
+		Checkpoint: wish.Model, Pictures: wish.Pictures, Prompt: wish.Prompt, Negative: wish.NegativePrompt,
+		Steps: wish.Steps, TrueCFGScale: wish.TrueCFGScale, Seed: wish.Seed, Progress: wish.Progress,
+	})
+	if errors.Is(err, qwen.ErrMemory) {
+		return nil, fmt.Errorf("%w: %w", server.ErrMemory, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &server.Edited{Picture: done.Picture, Duration: done.Times.Total(), PeakMemory: done.ArenaBytes}, nil
+}
+
+// describeCPU is what edits run on where there is no GPU that this program can use.
+func describeCPU() server.Device {
+	free, err := freeMemory()
+	if err != nil {
+		slog.Debug("free memory is not known", "error", err.Error())
+	}
+	return server.Device{Name: fmt.Sprintf("CPU (%d cores, %s)", runtime.GOMAXPROCS(0), runtime.GOARCH), FreeMemory: free}
+}

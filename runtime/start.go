@@ -1,0 +1,255 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"github.com/plimsoll-oci/plimsoll/manifests"
+	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/runtime/models"
+	"github.com/plimsoll-oci/plimsoll/runtime/qwen"
+	"github.com/plimsoll-oci/plimsoll/runtime/ref"
+	"github.com/plimsoll-oci/plimsoll/verify"
+)
+
+// envState names the folder in which sums that were taken are remembered.
+const envState = "PLIMSOLL_STATE"
+
+// The ways to verify at a start.
+const (
+	verifyStructure = "structure"
+	verifyFull      = "full"
+)
+
+// startFlags are the flags of commands that load the model.
+type startFlags struct {
+	folder                folderFlags
+	verify, state, source *string
+}
+
+func declareStart(flags *flag.FlagSet) startFlags {
+	return startFlags{
+		folder: declareFolder(flags),
+		verify: flags.String("verify", verifyStructure, "`HOW` to verify first: "+verifyStructure+" looks at sizes and headers, "+verifyFull+" takes the sums of all bytes that are not remembered"),
+		state:  flags.String("state", "", "`DIR` to remember sums in (default $"+envState+", else the user's cache folder)"),
+		source: flags.String("model", "qwen-image-edit", "`NAME` of the model that a folder without model.json holds"),
+	}
+}
+
+// starter takes a model from its files to the state in which it edits.
+type starter struct {
+	program *program
+	flags   startFlags
+	log     *slog.Logger
+	// hub says that the priority list's entry "hub" may be followed.
+	hub bool
+	// state is told what goes on: "verifying", "loading".
+	state func(what string)
+}
+
+// start finds, verifies and loads. The caller closes the model.
+func (s starter) start(ctx context.Context) (*qwen.Model, error) {
+	c, folder, err := s.find()
+	if err != nil {
+		return nil, err
+	}
+	return s.prepare(ctx, folder, c)
+}
+
+// prepare verifies and loads what find found.
+func (s starter) prepare(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig) (*qwen.Model, error) {
+	s.state("verifying")
+	if err := s.check(ctx, folder); err != nil {
+		return nil, err
+	}
+	names, err := s.checkpoints(c)
+	if err != nil {
+		return nil, err
+	}
+	s.state("loading")
+	return s.load(ctx, folder, c, names)
+}
+
+// find reads model.json, or where there is none and a folder is named, looks into that.
+func (s starter) find() (*manifests.ModelConfig, *models.Folder, error) {
+	if v := *s.flags.verify; v != verifyStructure && v != verifyFull {
+		return nil, nil, fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: verify is %q; %q and %q are known", v, verifyStructure, verifyFull))
+	}
+	c, folder, settings, err := s.flags.folder.load(s.program)
+	if err == nil {
+		s.log.Info("model.json", "model", c.Name, "variant", c.Variant, "models", settings.Models.Value)
+		return c, folder, nil
+	}
+	dir := s.modelsDir()
+	if !errors.Is(err, fs.ErrNotExist) || *s.flags.folder.config != "" || dir == "" {
+		return nil, nil, err
+	}
+	data, ok := manifests.Embedded(*s.flags.source)
+	if !ok {
+		return nil, nil, fault.Wrap(fault.Usage, "", fmt.Errorf("looking for a model: %q is not known, %q are", *s.flags.source, manifests.EmbeddedNames()))
+	}
+	m, err := manifests.Parse(data)
+	if err != nil {
+		return nil, nil, err
+	}
+	folder, c, err = models.Discover(dir, m)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.log.Info("there is no model.json: the folder was searched", "model", c.Name, "models", dir, "files", len(c.Files), "checkpoints", len(c.Checkpoints))
+	return c, folder, nil
+}
+
+// modelsDir is the folder that flag or environment name, "" for none.
+func (s starter) modelsDir() string {
+	if dir := *s.flags.folder.models; dir != "" {
+		return dir
+	}
+	dir, _ := s.program.env(envModels)
+	return dir
+}
+
+// check verifies the files.
+func (s starter) check(ctx context.Context, folder *models.Folder) error {
+	memo, err := s.memo()
+	if err != nil {
+		s.log.Warn("sums are not remembered", "error", err.Error())
+	}
+	folder.Remember(memo)
+	report, err := s.program.verifyModels(ctx, folder, models.Options{Structure: *s.flags.verify == verifyStructure})
+	if err != nil {
+		return err
+	}
+	s.tell(ctx, append(report.Findings(), report.Warnings...))
+	if err := report.Err(); err != nil {
+		return err
+	}
+	proven := 0
+	for _, f := range report.Files {
+		if f.SHA256 != "" {
+			proven++
+		}
+	}
+	s.log.Info("verified", "how", *s.flags.verify, "files", len(report.Files), "withSum", proven, "bytes", report.Bytes())
+	return nil
+}
+
+// tell logs findings: those of one code that say the same of many files in one line, as of a
+// folder whose sums nobody knows.
+func (s starter) tell(ctx context.Context, all verify.Findings) {
+	same := map[verify.Finding][]string{}
+	var order []verify.Finding
+	for _, f := range all {
+		key := f
+		key.Object = ""
+		if same[key] == nil {
+			order = append(order, key)
+		}
+		same[key] = append(same[key], f.Object)
+	}
+	for _, f := range order {
+		objects := same[f]
+		attrs := []any{"code", f.Code, "object", objects[0]}
+		if len(objects) > 1 {
+			attrs = append(attrs, "files", len(objects))
+		}
+		s.log.Log(ctx, level(f.Severity), f.Message, attrs...)
+	}
+}
+
+func level(s verify.Severity) slog.Level {
+	if s == verify.Error {
+		return slog.LevelError
+	}
+	return slog.LevelWarn
+}
+
+// memo opens the memory of sums. A nil memo, which remembers nothing, is no failure.
+func (s starter) memo() (*verify.Memo, error) {
+	dir := *s.flags.state
+	if dir == "" {
+		dir, _ = s.program.env(envState)
+	}
+	if dir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return nil, err
+		}
+		dir = filepath.Join(cache, "plimsoll")
+	}
+	return verify.OpenMemo(filepath.Join(dir, "verified.jsonl"))
+}
+
+// checkpoints are the names of those to load, by the priority list.
+func (s starter) checkpoints(c *manifests.ModelConfig) ([]string, error) {
+	aboard := map[string]bool{}
+	for _, k := range c.Checkpoints {
+		aboard[k.Name] = true
+	}
+	var names []string
+	for _, name := range c.Serve.Priority {
+		switch {
+		case name == manifests.PriorityHub:
+			s.passHub(len(names) > 0)
+		case aboard[name]:
+			names = append(names, name)
+		default:
+			s.log.Info("a checkpoint of the priority list is not aboard", "checkpoint", name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, fault.Wrap(fault.Invalid, "", fmt.Errorf("choosing a checkpoint: none of %q is aboard", c.Serve.Priority))
+	}
+	s.log.Info("checkpoints", "default", names[0], "loaded", names)
+	return names, nil
+}
+
+// passHub says why nothing is downloaded.
+func (s starter) passHub(found bool) {
+	switch {
+	case found:
+	case s.hub:
+		s.log.Warn("the priority list comes to the Hub, and this program downloads nothing: fetch the model with plimsoll, or mount it")
+	default:
+		s.log.Warn("the priority list comes to the Hub, which is switched off")
+	}
+}
+
+// load makes the model on the backend of this machine.
+func (s starter) load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, names []string) (*qwen.Model, error) {
+	free, err := freeMemory()
+	if err != nil {
+		return nil, err
+	}
+	limit := free / arenaOf * arenaParts
+	m, err := qwen.Load(ctx, folder, c, qwen.Options{
+		Backend: ref.New(ref.Options{ArenaBytes: limit}), ActBytes: 4, ArenaBytes: limit, Checkpoints: names,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return m, s.printPlan(ctx, m, limit)
+}
+
+// printPlan says what a picture takes that has the model's area, before the first one is
+// asked for. One that doesn't fit is a warning here, since smaller ones may.
+func (s starter) printPlan(ctx context.Context, m *qwen.Model, limit int64) error {
+	r, err := m.Plan(ctx, m.Sample())
+	if err != nil {
+		return fmt.Errorf("planning memory: %w", err)
+	}
+	for _, stage := range r.Stages {
+		s.log.Info("plan", "stage", stage.Name, "tflop", float64(stage.FLOPs)/1e12, "arenaBytes", stage.ArenaPeak, "launches", stage.Launches)
+	}
+	s.log.Info("plan", "stage", "all", "tflop", float64(r.Total.FLOPs)/1e12, "weightBytes", r.WeightBytes, "arenaBytes", r.Total.ArenaPeak, "arenaLimit", limit)
+	if r.Total.ArenaPeak > limit {
+		s.log.Warn("a picture of the model's own area does not fit: smaller ones may", "arenaBytes", r.Total.ArenaPeak, "arenaLimit", limit)
+	}
+	return nil
+}
