@@ -60,11 +60,18 @@ func random(t *testing.B, b *kernels.Backend, k compute.Kind, rows, cols int) co
 }
 
 func BenchmarkGPULinearSVDQ(t *testing.B) {
-	b := fresh(t)
-	l, err := b.LoadLinear(computetest.NewSVDQ(rand.New(rand.NewPCG(1, 1)), width, 4*width, 128, false).Spec)
-	require.NoError(t, err)
-	x, y := random(t, b, compute.Act, tokens, width), b.Alloc(compute.Act, tokens, 4*width)
-	timed(t, b, 0, 2*tokens*width*4*width, func() { b.Linear(y, l, x, compute.Pre{}, compute.Post{}) })
+	for name, held := range map[string]kernels.Held{"packed": kernels.Packed, "whole": kernels.Whole, "eight bits": kernels.EightBits} {
+		t.Run(name, func(t *testing.B) {
+			driver, d := device(t)
+			b, err := kernels.New(driver, d, kernels.Options{ArenaBytes: 4 << 30, Held: held})
+			require.NoError(t, err)
+			defer func() { require.NoError(t, b.Close()) }()
+			l, err := b.LoadLinear(computetest.NewSVDQ(rand.New(rand.NewPCG(1, 1)), width, 4*width, 128, false).Spec)
+			require.NoError(t, err)
+			x, y := random(t, b, compute.Act, tokens, width), b.Alloc(compute.Act, tokens, 4*width)
+			timed(t, b, 0, 2*tokens*width*4*width, func() { b.Linear(y, l, x, compute.Pre{}, compute.Post{}) })
+		})
+	}
 }
 
 func BenchmarkGPUNorm(t *testing.B) {
