@@ -9,6 +9,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute/computetest"
 	"github.com/plimsoll-oci/plimsoll/runtime/kernels"
+	"github.com/plimsoll-oci/plimsoll/verify/safetensors"
 )
 
 // The transformer's sizes at 1024² with one picture: tokens and width.
@@ -124,4 +125,18 @@ func BenchmarkGPUOpen(t *testing.B) {
 		require.NoError(t, err)
 		require.NoError(t, b.Close())
 	}
+}
+
+// BenchmarkGPULoad is what the loading of weights takes that are in memory.
+func BenchmarkGPULoad(t *testing.B) {
+	b := fresh(t)
+	const rows, cols = 1 << 14, 1 << 13
+	w := compute.Weight{Name: "table", DType: safetensors.BF16, Shape: []int64{rows, cols}, Data: make([]byte, 2*rows*cols)}
+	for i := 0; i < len(w.Data); i += 4096 {
+		w.Data[i] = 1
+	}
+	timed(t, b, 2*rows*cols, 0, func() {
+		_, err := b.LoadTable(w)
+		require.NoError(t, err)
+	})
 }

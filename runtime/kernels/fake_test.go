@@ -66,6 +66,7 @@ func operations(t *testing.T, b *kernels.Backend) {
 	b.Euler(f32(2, 7), act(2, 7), 1)
 	b.Guide(act(2, 7), f32(2, 7), f32(2, 7), 1)
 	b.Finite(act(2, 7), "x")
+	b.Heads(compute.Split{X: act(5, 64), Q: act(5, 32), K: act(5, 16), V: act(5, 16), Dim: 16})
 	b.Heads(compute.Split{X: act(5, 4*64), Q: act(5, 128), K: act(5, 64), V: act(5, 64), Dim: 64, NormQ: vector})
 	for _, rows := range []int{3, 200, 2500, 9000} {
 		for _, s := range []compute.LinearSpec{
@@ -124,7 +125,7 @@ func TestEveryOperationLaunches(t *testing.T) {
 		for _, name := range append(want,
 			"svdq_weights", "svdq_shift", "svdq_vector", "svdq_lowrank", "linear_fh", "attend_any", "softmax_rows", "transpose_bf16",
 			"attention_bf16_64", "attention_bf16_80", "conv_bf16_128x96", "conv_bf16_128x32", "conv_weights", "pad_columns", "finish",
-			"map_hf8", "map_fh8", "norm_fh8", "swiglu_hh1", "rows_hh8", "rows_ff1", "euler_h", "guide_fh", "finite_h", "heads_hh",
+			"map_hf8", "map_fh8", "norm_fh8", "swiglu_hh1", "rows_hh8", "rows_ff1", "euler_h", "guide_fh", "finite_h", "heads_hh", "heads_hh8",
 		) {
 			require.Positive(t, l.Machine.Launches[name], "%d: %s", device, name)
 		}

@@ -104,6 +104,7 @@ func TestGPULarge(t *testing.T) {
 		p.dense()
 		p.svdq()
 		p.awq()
+		p.heads()
 		p.attention()
 		p.convolution()
 		require.NoError(t, p.gpu.Close())
@@ -157,6 +158,27 @@ func (p *pair) awq() {
 			b.Linear(y[i], l[i], x[i], compute.Pre{}, compute.Post{})
 		}
 		p.same("AWQ linear of "+k.String(), y, 1e-5)
+	}
+}
+
+// heads is the transformer's: pairs of neighbours, of all widths with kernels of their own.
+func (p *pair) heads() {
+	for _, dim := range []int{64, 128, 256} {
+		const n, q, kv = 333, 5, 2
+		weight := p.weight("norm", 1, int64(dim))
+		x, cos, sin := p.random(compute.Act, n, (q+2*kv)*dim), p.random(compute.F32, n, dim/2), p.random(compute.F32, n, dim/2)
+		outs := [3]tensors{p.alloc(compute.Act, n, q*dim), p.alloc(compute.Act, n, kv*dim), p.alloc(compute.Act, n, kv*dim)}
+		for i, b := range p.backends() {
+			v, err := b.LoadVector(weight)
+			require.NoError(p, err)
+			b.Heads(compute.Split{
+				X: x[i], Q: outs[0][i], K: outs[1][i], V: outs[2][i], Dim: dim, NormQ: v, NormK: v, Eps: 0.1,
+				Rope: compute.Rope{Cos: cos[i], Sin: sin[i]},
+			})
+		}
+		for i, what := range []string{"q", "k", "v"} {
+			p.same(what+" of heads", outs[i], 4e-3)
+		}
 	}
 }
 
