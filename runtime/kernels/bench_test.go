@@ -116,8 +116,7 @@ func BenchmarkGPUWideAttention(t *testing.B) {
 	timed(t, b, 0, 4*n*n*d, func() { b.Attention(y, q, k, v, a) })
 }
 
-// BenchmarkGPUOpen is what it takes until every kernel is compiled: run it with
-// CUDA_CACHE_DISABLE=1 for what a first start takes.
+// BenchmarkGPUOpen is what it takes to open and close a backend that launches nothing.
 func BenchmarkGPUOpen(t *testing.B) {
 	driver, d := device(t)
 	for range t.N {
