@@ -46,6 +46,7 @@ DEV void load8(float (&v)[8], const float* from) {
   F4 a = ((const F4*)from)[0], b = ((const F4*)from)[1];
   v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w, v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
 }
+
 DEV void load8(float (&v)[8], const u16* from) {
   U4 a = *(const U4*)from;
   v[0] = bf16_low(a.x), v[1] = bf16_high(a.x), v[2] = bf16_low(a.y), v[3] = bf16_high(a.y);
@@ -136,11 +137,11 @@ struct MatrixRows {
   }
 };
 
-// block_of numbers the tiles of the result: in strips of 8 rows of tiles, column by column,
-// so that blocks that run at the same time share what they read.
-DEV void block_of(u32 id, u32 tiles_m, u32 tiles_n, u32& tile_m, u32& tile_n) {
-  u32 strip = id / (8 * tiles_n), first = strip * 8, height = tiles_m - first;
-  if (height > 8) height = 8;
+// block_of numbers the tiles of the result: in strips of some rows of tiles, column by
+// column, so that blocks that run at the same time share what they read.
+DEV void block_of(u32 id, u32 tiles_m, u32 tiles_n, u32 strip_height, u32& tile_m, u32& tile_n) {
+  u32 first = id / (strip_height * tiles_n) * strip_height, height = tiles_m - first;
+  if (height > strip_height) height = strip_height;
   u32 in_strip = id - first * tiles_n;
   tile_m = first + in_strip % height;
   tile_n = in_strip / height;
