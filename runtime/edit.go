@@ -91,7 +91,7 @@ func (e *editFlags) run(ctx context.Context, p *program, _ []string) error {
 	if err != nil {
 		return err
 	}
-	s := starter{program: p, flags: e.start, log: log, machine: machine, state: func(string) {}}
+	s := &starter{program: p, flags: e.start, log: log, machine: machine, state: func(string, int64, int64) {}}
 	m, err := s.start(ctx)
 	if err != nil {
 		return err

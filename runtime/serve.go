@@ -46,8 +46,8 @@ func (p *program) serve(ctx context.Context, flags startFlags, config server.Con
 	if err != nil {
 		return err
 	}
-	s := starter{program: p, flags: flags, log: log, hub: config.HubDownload, machine: machine}
-	c, folder, err := s.find()
+	s := &starter{program: p, flags: flags, log: log, hub: config.HubDownload, machine: machine}
+	c, folder, err := s.find(ctx)
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (p *program) serve(ctx context.Context, flags startFlags, config server.Con
 	if err != nil {
 		return err
 	}
-	s.state = func(stage string) { service.Progress(server.Stage(stage), 0, 0) }
+	s.state = func(stage string, done, total int64) { service.Progress(server.Stage(stage), done, total) }
 	loading, cancel := context.WithCancel(ctx)
 	loaded := make(chan error, 1)
 	var model *qwen.Model

@@ -37,6 +37,12 @@ func (l *log) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 // find waits until the log has what the form wants, and returns its first group.
 func (l *log) find(t *testing.T, form string) string {
 	t.Helper()

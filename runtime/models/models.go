@@ -17,6 +17,8 @@
 package models
 
 import (
+	"slices"
+
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/verify"
 	"github.com/plimsoll-oci/plimsoll/verify/modelfiles"
@@ -48,6 +50,18 @@ func (f *Folder) Remember(memo *verify.Memo) { f.disk.Memo = memo }
 
 // Dir is the folder's path as New was given it.
 func (f *Folder) Dir() string { return f.dir }
+
+// Has reports whether all of a file is there, whatever is in it.
+func (f *Folder) Has(file manifests.ModelFile) bool {
+	return !slices.ContainsFunc(f.disk.Pieces(file), func(p modelfiles.Piece) bool { return !isThere(p) })
+}
+
+// With is the folder under another description of what is in it, such as one of fewer files.
+func (f *Folder) With(c *manifests.ModelConfig) *Folder {
+	out := *f
+	out.config = c
+	return &out
+}
 
 // Open opens a file of model.json. Findings say what is wrong with it on disk: their codes
 // are "missing", "not-regular" and "size", their objects the names in the folder. Without
