@@ -49,6 +49,9 @@ type starter struct {
 	log     *slog.Logger
 	// hub says that the priority list's entry "hub" may be followed.
 	hub bool
+	// choose picks the checkpoints to load of those aboard, the preferred one first; nil loads
+	// all.
+	choose func(aboard []string) ([]string, error)
 	// state is told what goes on: "verifying", "loading".
 	state func(what string)
 }
@@ -64,12 +67,12 @@ func (s starter) start(ctx context.Context) (*qwen.Model, error) {
 
 // prepare verifies and loads what find found.
 func (s starter) prepare(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig) (*qwen.Model, error) {
-	s.state("verifying")
-	if err := s.check(ctx, folder); err != nil {
-		return nil, err
-	}
 	names, err := s.checkpoints(c)
 	if err != nil {
+		return nil, err
+	}
+	s.state("verifying")
+	if err := s.check(ctx, folder); err != nil {
 		return nil, err
 	}
 	s.state("loading")
@@ -87,8 +90,12 @@ func (s starter) find() (*manifests.ModelConfig, *models.Folder, error) {
 		return c, folder, nil
 	}
 	dir := s.modelsDir()
-	if !errors.Is(err, fs.ErrNotExist) || *s.flags.folder.config != "" || dir == "" {
+	switch {
+	case !errors.Is(err, fs.ErrNotExist) || *s.flags.folder.config != "":
 		return nil, nil, err
+	case dir == "":
+		hint := "-models=DIR names the folder of a model, -config=PATH a model.json; an image has it at " + defaultConfig
+		return nil, nil, fault.Wrap(fault.Usage, hint, err)
 	}
 	data, ok := manifests.Embedded(*s.flags.source)
 	if !ok {
@@ -188,6 +195,9 @@ func (s starter) memo() (*verify.Memo, error) {
 
 // checkpoints are the names of those to load, by the priority list.
 func (s starter) checkpoints(c *manifests.ModelConfig) ([]string, error) {
+	if c.Serve == nil {
+		return nil, fault.Wrap(fault.Invalid, "", fmt.Errorf("choosing a checkpoint: model.json of %s has no priority list: nothing of it can be served", c.Name))
+	}
 	aboard := map[string]bool{}
 	for _, k := range c.Checkpoints {
 		aboard[k.Name] = true
@@ -205,6 +215,12 @@ func (s starter) checkpoints(c *manifests.ModelConfig) ([]string, error) {
 	}
 	if len(names) == 0 {
 		return nil, fault.Wrap(fault.Invalid, "", fmt.Errorf("choosing a checkpoint: none of %q is aboard", c.Serve.Priority))
+	}
+	if s.choose != nil {
+		var err error
+		if names, err = s.choose(names); err != nil {
+			return nil, err
+		}
 	}
 	s.log.Info("checkpoints", "default", names[0], "loaded", names)
 	return names, nil
@@ -228,13 +244,19 @@ func (s starter) load(ctx context.Context, folder *models.Folder, c *manifests.M
 		return nil, err
 	}
 	limit := free / arenaOf * arenaParts
+	if limit == 0 {
+		return nil, fault.Wrap(fault.Resource, "give the container more memory", fmt.Errorf("loading %s: %d bytes of memory are free for activations", c.Name, free))
+	}
 	m, err := qwen.Load(ctx, folder, c, qwen.Options{
 		Backend: ref.New(ref.Options{ArenaBytes: limit}), ActBytes: 4, ArenaBytes: limit, Checkpoints: names,
 	})
 	if err != nil {
 		return nil, err
 	}
-	return m, s.printPlan(ctx, m, limit)
+	if err := s.printPlan(ctx, m, limit); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
 }
 
 // printPlan says what a picture takes that has the model's area, before the first one is

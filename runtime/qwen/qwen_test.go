@@ -3,6 +3,7 @@ package qwen
 import (
 	"context"
 	"errors"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -212,6 +213,42 @@ func TestCancel(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	_, err = m.Edit(t.Context(), wish(1))
 	require.NoError(t, err)
+}
+
+// stopping ends a context when the third linear is loaded.
+type stopping struct {
+	compute.Backend
+	stop  func()
+	loads *int
+}
+
+func (s stopping) LoadLinear(l compute.LinearSpec) (compute.Linear, error) {
+	if *s.loads++; *s.loads == 3 {
+		s.stop()
+	}
+	return s.Backend.LoadLinear(l)
+}
+
+// TestLoadStops: loading ends within a layer of its context.
+func TestLoadStops(t *testing.T) {
+	m := goldenModel(t, editClass, ref.Options{ArenaBytes: 1 << 20})
+	s := sources{textConfig: textConfig(t), text: m.sets[0]}
+	ctx, cancel := context.WithCancel(t.Context())
+	loads := 0
+	_, err := s.load(ctx, stopping{m.options.Backend, cancel, &loads})
+	require.ErrorIs(t, err, context.Canceled)
+	require.Equal(t, 3, loads)
+}
+
+// textConfig is the text encoder's configuration of the golden model.
+func textConfig(t *testing.T) []byte {
+	t.Helper()
+	files, err := modelsettest.Base(modelsettest.Golden())
+	require.NoError(t, err)
+	c := files["text_encoder/config.json"].Content
+	data, err := io.ReadAll(io.NewSectionReader(c, 0, c.Size()))
+	require.NoError(t, err)
+	return data
 }
 
 // TestLoadErrors: files that are no model of this pipeline are named.
