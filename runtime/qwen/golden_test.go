@@ -81,7 +81,13 @@ const plainFile = "svdq-int4_r128-qwen-image-edit.safetensors"
 // goldenModel loads the model of the golden vectors, as the pipeline class says.
 func goldenModel(t *testing.T, class string, o ref.Options) *Model {
 	t.Helper()
-	dir := t.TempDir()
+	return loadModel(t, writeGolden(t, class), o)
+}
+
+// writeGolden writes that model.
+func writeGolden(t *testing.T, class string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
 	files, err := modelsettest.Base(modelsettest.Golden())
 	require.NoError(t, err)
 	for name, f := range files {
@@ -94,7 +100,7 @@ func goldenModel(t *testing.T, class string, o ref.Options) *Model {
 	checkpoint, err := modelsettest.GoldenCheckpoint()
 	require.NoError(t, err)
 	save(t, filepath.Join(dir, "nunchaku-qwen-image-edit", plainFile), checkpoint)
-	return loadModel(t, dir, o)
+	return dir
 }
 
 func save(t *testing.T, name string, f modelsettest.File) {
