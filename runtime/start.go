@@ -58,6 +58,9 @@ type starter struct {
 	// hub says that the priority list's entry "hub" may be followed.
 	hub     bool
 	machine machine
+	// choose picks the checkpoints to load of those aboard, the preferred one first; nil loads
+	// all.
+	choose func(aboard []string) ([]string, error)
 	// state is told what goes on: "downloading", "verifying", "loading", and how far it is
 	// where that is known.
 	state func(what string, done, total int64)
@@ -80,12 +83,12 @@ func (s *starter) prepare(ctx context.Context, folder *models.Folder, c *manifes
 	if err != nil {
 		return nil, err
 	}
-	s.state("verifying", 0, 0)
-	if err := s.check(ctx, folder); err != nil {
-		return nil, err
-	}
 	names, err := s.checkpoints(c)
 	if err != nil {
+		return nil, err
+	}
+	s.state("verifying", 0, 0)
+	if err := s.check(ctx, folder); err != nil {
 		return nil, err
 	}
 	s.state("loading", 0, 0)
@@ -139,8 +142,12 @@ func (s *starter) find(ctx context.Context) (*manifests.ModelConfig, *models.Fol
 		return c, folder, nil
 	}
 	dir := s.modelsDir()
-	if !errors.Is(err, fs.ErrNotExist) || *s.flags.folder.config != "" || dir == "" {
+	switch {
+	case !errors.Is(err, fs.ErrNotExist) || *s.flags.folder.config != "":
 		return nil, nil, err
+	case dir == "":
+		hint := "-models=DIR names the folder of a model, -config=PATH a model.json; an image has it at " + defaultConfig
+		return nil, nil, fault.Wrap(fault.Usage, hint, err)
 	}
 	data, ok := manifests.Embedded(*s.flags.source)
 	if !ok {
@@ -257,6 +264,9 @@ func (s *starter) memo() (*verify.Memo, error) {
 
 // checkpoints are the names of those to load, by the priority list.
 func (s *starter) checkpoints(c *manifests.ModelConfig) ([]string, error) {
+	if c.Serve == nil {
+		return nil, fault.Wrap(fault.Invalid, "", fmt.Errorf("choosing a checkpoint: model.json of %s has no priority list: nothing of it can be served", c.Name))
+	}
 	aboard := map[string]bool{}
 	for _, k := range c.Checkpoints {
 		aboard[k.Name] = true
@@ -273,6 +283,12 @@ func (s *starter) checkpoints(c *manifests.ModelConfig) ([]string, error) {
 	}
 	if len(names) == 0 {
 		return nil, fault.Wrap(fault.Invalid, "", fmt.Errorf("choosing a checkpoint: none of %q is aboard", c.Serve.Priority))
+	}
+	if s.choose != nil {
+		var err error
+		if names, err = s.choose(names); err != nil {
+			return nil, err
+		}
 	}
 	s.log.Info("checkpoints", "default", names[0], "loaded", names)
 	return names, nil
