@@ -109,7 +109,7 @@ func (w *eightBits) run(dst, x compute.Tensor, p compute.Pre, e epilogue) {
 	}
 	b.quantise(b.address(numbers), b.address(scales), b.address(y), cuda.Address(w.inverse), y.Rows, w.in, gelu)
 	b.launchTiled("gemm_s8_hopper", b.hopperBlocks(y.Rows, w.out), cuda.Dim{X: hopperThreads}, hopperGEMMShared,
-		hopperOperands(b.at(numbers), w.weights, y.Rows, w.out, w.in/actSize), // tiles are of so many bytes
+		hopperOperands(b.at(numbers), w.weights, y.Rows, w.out, w.in/actSize),
 		b.address(scales), cuda.Address(w.scales), b.address(dst), cuda.Address(w.bias), e.residual, e.gate, e.rest,
 		cuda.Int(y.Rows), cuda.Int(w.out), cuda.Int(w.in), cuda.Int(e.until), cuda.Int(e.flags))
 }
