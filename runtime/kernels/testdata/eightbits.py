@@ -5,11 +5,13 @@
 Written for PyTorch 2.12 on the CPU. For inputs as norms leave them and for outputs of GELU, with
 lognormal channels, six outlier channels and a few rows 30 times the others, it prints the error
 ‖y' − y‖ / ‖y‖ of a row of the product, the median row and the worst one: of inputs in 8 bits a row
-with weights in 8 bits an output (package kernels, EightBits), of inputs in 4 bits a group with
-exact weights, and of 8 bits without smoothing.
+with weights in 8 bits an output (package kernels, EightBits), of inputs in 4 bits a group, as the
+checkpoint wants them, with exact weights, and of 8 bits without smoothing.
 """
 
 import torch
+
+SHIFT = 0.171875  # what the checkpoint adds to GELU's output
 
 
 def row8(x):
@@ -17,10 +19,12 @@ def row8(x):
     return torch.round(x / scale) * scale
 
 
-def group4(x):
-    groups = x.view(len(x), -1, 64)
-    scale = groups.abs().amax(2, keepdim=True) / 7
-    return (torch.round(groups / scale) * scale).view_as(x)
+def group4(x, shift=None):
+    """Codes -7 to 7 or, with a shift that makes all values positive, 0 to 15."""
+    groups = (x if shift is None else x + shift).view(len(x), -1, 64)
+    scale = groups.abs().amax(2, keepdim=True) / (7 if shift is None else 15)
+    rounded = (torch.round(groups / scale) * scale).view_as(x)
+    return rounded if shift is None else rounded - shift
 
 
 def error(y, exact):
@@ -45,7 +49,7 @@ def main():
                 smooth = x.abs().amax(0).clamp(min=1e-3) ** 0.5
                 y, a, b = x @ w.T, x / smooth, w * smooth
                 print(f"{name}, sigma {sigma}, outliers of {outliers}: 8 bits {error(row8(a) @ row8(b).T, y)}, "
-                      f"4 bits {error(group4(a) @ b.T, y)}, 8 bits without smoothing {error(row8(x) @ row8(w).T, y)}")
+                      f"4 bits {error(group4(a, SHIFT / smooth if gelu else None) @ b.T, y)}, 8 bits without smoothing {error(row8(x) @ row8(w).T, y)}")
 
 
 main()
