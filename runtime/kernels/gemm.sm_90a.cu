@@ -17,8 +17,8 @@
 //
 //     out[m,n] = residual + gate · activation(a_scale[m]·b_scale[n]·(A[m,k]·B[n,k]ᵀ) + bias)
 //
-//   CUtensorMap  a, b      as above, of 8-bit whole numbers, tiles of as many rows x 128
-//                          columns; k is a multiple of 16
+//   CUtensorMap  a, b      as above, with two 8-bit whole numbers in the place of one bf16:
+//                          [m,k/2] and [n,k/2]; k is a multiple of 16
 //   const float* a_scale   [m]
 //   const float* b_scale   [n]
 //   The sums are exact. quantise_rows of quantise.cu makes numbers and scales.
@@ -28,7 +28,7 @@
 #include "hopper.cuh"
 #include "tiles.cuh"
 
-constexpr int BM = 128, BN = 256, ROW = 128;  // bytes of a row of a stage
+constexpr int BM = 128, BN = 256, ROW = 128, COLUMNS = 64;  // bytes of a row of a stage, and columns of the tensor map
 constexpr u32 STAGES = 4, STAGE = (BM + BN) * ROW, STAGE_A = BM * ROW;
 constexpr int PATCH_ROW = 32 + 8, PATCH = 16 * PATCH_ROW * 4;
 constexpr u32 PATCHES = STAGES * STAGE, BARRIERS = PATCHES + 8 * PATCH, SHARED = BARRIERS + 1024;
@@ -168,8 +168,8 @@ DEV void fill(u64 map_a, u64 map_b, u32 base, u32 full, u32 empty, Work work, in
       await(empty + ring.stage * 8, ring.parity ^ 1);
       u32 at = base + ring.stage * STAGE, barrier = full + ring.stage * 8;
       arrive_expecting(barrier, STAGE);
-      copy_tile(at, map_a, step * Op::BK, work.row, barrier);
-      copy_tile(at + STAGE_A, map_b, step * Op::BK, work.column, barrier);
+      copy_tile(at, map_a, step * COLUMNS, work.row, barrier);
+      copy_tile(at + STAGE_A, map_b, step * COLUMNS, work.column, barrier);
       ring.advance();
     }
   }

@@ -13,6 +13,7 @@ func (b *Backend) Linear(dst compute.Tensor, l compute.Linear, x compute.Tensor,
 		panic(fmt.Sprintf("plan: a linear of another backend, %T", l))
 	}
 	compute.CheckLinear(dst, w, x, pre, post)
+	b.temporarily(func() { b.linearTemporaries(w, x, pre) })
 	b.fused(w.kind, dst, x, pre, post, Work{
 		FLOPs: 2 * int64(x.Rows) * int64(w.in) * int64(w.out), WeightBytes: w.bytes,
 	})
@@ -28,6 +29,7 @@ func (b *Backend) Convolve(dst compute.Tensor, c compute.Conv, x compute.Tensor,
 		panic(fmt.Sprintf("plan: a convolution of another backend, %T", c))
 	}
 	compute.CheckConvolve(dst, k, x, h, w, pre, post)
+	b.temporarily(func() { b.convTemporaries(k, dst, x, pre, post) })
 	b.fused(convolution, dst, x, pre, post, Work{
 		FLOPs: 2 * int64(dst.Rows) * int64(k.out) * int64(k.in) * int64(k.kh) * int64(k.kw), WeightBytes: k.bytes,
 	})
@@ -90,6 +92,7 @@ func (b *Backend) Attention(dst, q, k, v compute.Tensor, a compute.Attention) {
 	compute.CheckAttention(dst, q, k, v, a)
 	b.format(dst, q, k, v)
 	b.arena.Apart(dst, q, k, v)
+	b.temporarily(func() { b.attentionTemporaries(q, k, a) })
 	b.add(attention, Work{
 		Launches: 1, FLOPs: 4 * seen(q.Rows, k.Rows, a) * int64(a.Heads) * int64(a.Dim),
 		ActivationBytes: dst.Bytes() + q.Bytes() + k.Bytes() + v.Bytes(),
@@ -126,6 +129,7 @@ func (b *Backend) Embed(dst compute.Tensor, t compute.Table, ids []int32) {
 	compute.CheckEmbed(dst, w, ids)
 	b.format(dst)
 	b.arena.Apart(dst)
+	b.temporarily(func() { b.Alloc(compute.F32, 1, len(ids)) })
 	b.add(embed, Work{Launches: 1, WeightBytes: int64(len(ids)) * int64(w.cols) * int64(w.size), ActivationBytes: dst.Bytes()})
 }
 
@@ -134,6 +138,7 @@ func (b *Backend) Gather(dst, src compute.Tensor, rows []int32) {
 	compute.CheckGather(dst, src, rows)
 	b.format(dst, src)
 	b.arena.Apart(dst, src)
+	b.temporarily(func() { b.Alloc(compute.F32, 1, len(rows)) })
 	b.add(gather, Work{Launches: 1, ActivationBytes: 2 * dst.Bytes()})
 }
 

@@ -374,7 +374,7 @@ def gemm_s8(out, a, a_scale, b, b_scale, bias=None, residual=None, gate=None, re
     m, n, k = a.shape[0], b.shape[0], a.shape[1]
     flags |= (OUT_F32 if out.dtype == F32 else 0) | (RESIDUAL_F32 if residual is not None and residual.dtype == F32 else 0)
     grid = min(ceil(m, 128) * ceil(n, 256), torch.cuda.get_device_properties(0).multi_processor_count)
-    kernels.gemm__sm_90a.gemm_s8_hopper(grid, 384, 218112, *(maps or gemm_maps(a, b)), a_scale, b_scale, out, bias, residual, gate, rest, m, n, k, until, flags)
+    kernels.gemm__sm_90a.gemm_s8_hopper(grid, 384, 218112, *(maps or gemm_maps(a.view(BF16), b.view(BF16))), a_scale, b_scale, out, bias, residual, gate, rest, m, n, k, until, flags)
 
 
 def check_quantise():
@@ -427,7 +427,7 @@ def time_gemm_hopper():
         time = lambda *arguments, **more: milliseconds([lambda: gemm_hopper(out, a, b, bias, *arguments, maps=maps, **more)] * 10)
         show(name, time(), flop, "TFLOP/s", ("torch", other), ("GELU", time(flags=GELU_TANH)), ("gated onto itself", time(out, bias, bias)))
         (qa, sa), (qb, sb) = quantised(a), quantised(b)
-        maps = gemm_maps(qa, qb)
+        maps = gemm_maps(qa.view(BF16), qb.view(BF16))
         show(f"gemm_s8_hopper {m}x{n}x{k}", milliseconds([lambda: gemm_s8(out, qa, sa, qb, sb, bias, maps=maps)] * 10), flop, "TOP/s",
              ("quantise_rows", milliseconds([lambda: kernels.quantise.quantise_rows(m, 256, 0, qa, sa, a, None, m, k, 0)] * 10)),
              ("with GELU", milliseconds([lambda: kernels.quantise.quantise_rows(m, 256, 0, qa, sa, a, None, m, k, 1)] * 10)))
