@@ -20,9 +20,9 @@ const (
 	Whole
 	// EightBits keeps W·smooth as whole numbers of 8 bits with a scale for each output, in
 	// twice the memory of the codes, and rounds each row of x/smooth to 8 bits with a scale
-	// of its own. Products take half the time. Results are off by 1 to 2 % of their norm,
-	// more where a row has a value that is far larger than its others. Only Hopper has
-	// products of this kind.
+	// of its own. Products take half the time. Rows of the result are off by 1 to 5 % of their
+	// norm (testdata/eightbits.py), more where a value is far larger than the rest of its
+	// row. Only Hopper has products of this kind.
 	EightBits
 )
 
