@@ -3,6 +3,7 @@ package kernels_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -19,8 +20,11 @@ import (
 func TestThePlanKnowsTemporaries(t *testing.T) {
 	for name, f := range arenaUsers(t) {
 		for held, holding := range map[kernels.Held]plan.Holding{kernels.Packed: plan.Packed, kernels.EightBits: plan.Int8} {
+			if held != kernels.Packed && !strings.HasPrefix(name, "svdq") {
+				continue
+			}
 			t.Run(fmt.Sprintf("%s, %d", name, held), func(t *testing.T) {
-				room := int64(16 << 20)
+				room := int64(12 << 20)
 				if name == wideInParts {
 					room = 300 << 20
 				}
@@ -49,15 +53,15 @@ func arenaUsers(t *testing.T) map[string]func(b compute.Backend) {
 		"svdq":  computetest.NewSVDQ(p.rng, 128, 256, 16, false).Spec,
 	} {
 		for _, k := range []compute.Kind{compute.Act, compute.F32} {
-			for _, pre := range []compute.PreKind{compute.None, compute.SiLU, compute.GELUTanh, compute.SwiGLU} {
+			for _, pre := range []compute.PreKind{compute.None, compute.GELUTanh, compute.SwiGLU} {
 				users[fmt.Sprintf("%s of %v, Pre %d", name, k, pre)] = func(b compute.Backend) {
 					l, err := b.LoadLinear(spec)
 					require.NoError(t, err)
-					x := b.Alloc(k, 3001, 128)
+					x := b.Alloc(k, 701, 128)
 					if pre == compute.SwiGLU {
-						x = b.Alloc(k, 3001, 256)
+						x = b.Alloc(k, 701, 256)
 					}
-					b.Linear(b.Alloc(compute.Act, 3001, 256), l, x, compute.Pre{Kind: pre}, compute.Post{})
+					b.Linear(b.Alloc(compute.Act, 701, 256), l, x, compute.Pre{Kind: pre}, compute.Post{})
 				}
 			}
 		}
