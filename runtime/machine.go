@@ -22,6 +22,13 @@ const (
 	deviceCPU  = "cpu"
 )
 
+// The ways to hold 4-bit weights that -weights names.
+const (
+	weightsAuto   = "auto"
+	weightsPacked = "packed"
+	weightsInt8   = "int8"
+)
+
 const (
 	// gpuReserve is what stays free on a GPU beside weights and activations: compiled kernels,
 	// unpacked weights of one linear, and what the driver takes as it goes along.
@@ -29,10 +36,10 @@ const (
 	// gpuArena is how many times the activations of a usual picture a GPU's arena has room
 	// for, where there is memory: larger pictures and longer prompts are welcome.
 	gpuArena = 3
-	// gpuScratch is how many times its tensors a GPU's arena must hold: an operation has there,
-	// for as long as it runs, at most a second form of one of its inputs.
-	gpuScratch = 2
 )
+
+// hopper is the compute capability of the one generation with kernels for weights in 8 bits.
+var hopper = cuda.Capability{Major: 9, Minor: 0}
 
 // errRoom is about a model that does not fit into a device's memory.
 var errRoom = errors.New("the model does not fit")
@@ -41,12 +48,18 @@ var errRoom = errors.New("the model does not fit")
 type machine struct {
 	driver *cuda.Driver
 	device cuda.Device
+	held   kernels.Held
 }
 
 // chooseMachine finds the device. auto is the first GPU that the driver shows, and the CPU
 // where there is no driver or no GPU, which is said; a driver that is there and does not work
 // is an error.
-func chooseMachine(want string, log *slog.Logger) (machine, error) {
+func chooseMachine(want, weights string, log *slog.Logger) (machine, error) {
+	switch weights {
+	case weightsAuto, weightsPacked, weightsInt8:
+	default:
+		return machine{}, fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: weights is %q; %q, %q and %q are known", weights, weightsAuto, weightsPacked, weightsInt8))
+	}
 	switch want {
 	case deviceCPU:
 		return machine{}, nil
@@ -66,17 +79,24 @@ func chooseMachine(want string, log *slog.Logger) (machine, error) {
 	if err != nil {
 		return machine{}, err
 	}
-	d := devices[0]
-	log.Info("device", "name", d.Name, "computeCapability", d.Capability.String(), "totalMemory", d.TotalMemory, "driver", driver.Release())
-	return machine{driver, d}, nil
+	m := machine{driver: driver, device: devices[0]}
+	if weights == weightsInt8 || weights == weightsAuto && m.device.Capability == hopper {
+		m.held = kernels.EightBits
+	}
+	log.Info("device", "name", m.device.Name, "computeCapability", m.device.Capability.String(), "totalMemory", m.device.TotalMemory,
+		"driver", driver.Release(), "eightBits", m.held == kernels.EightBits)
+	return m, nil
 }
 
-// actBytes is the size of an activation on the machine.
-func (m machine) actBytes() int {
-	if m.driver != nil {
-		return 2
+// plan says whose memory is planned.
+func (m machine) plan() plan.Options {
+	switch {
+	case m.driver == nil:
+		return plan.Options{ActBytes: 4}
+	case m.held == kernels.EightBits:
+		return plan.Options{SVDQ: plan.Int8, Temporaries: true}
 	}
-	return 4
+	return plan.Options{Temporaries: true}
 }
 
 // open makes the machine's backend for a model.
@@ -93,15 +113,15 @@ func (m machine) open(need plan.Result) (compute.Backend, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	peak := gpuScratch * need.Total.ArenaPeak
+	peak := need.Total.ArenaPeak
 	arena := min(free-need.WeightBytes-gpuReserve, gpuArena*peak)
 	if arena < peak {
 		err := fmt.Errorf("loading the model into %s: %w: weights take %d bytes, activations %d and the driver's part %d, there are %d free",
 			m.device.Name, errRoom, need.WeightBytes, peak, int64(gpuReserve), free)
 		return nil, 0, fault.Wrap(fault.Resource, "free the GPU of other programs, or use one with more memory", err)
 	}
-	b, err := kernels.New(m.driver, m.device, kernels.Options{ArenaBytes: arena})
-	return b, arena / gpuScratch, err
+	b, err := kernels.New(m.driver, m.device, kernels.Options{ArenaBytes: arena, Held: m.held})
+	return b, arena, err
 }
 
 // describe is the machine as the service's answers have it.

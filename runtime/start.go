@@ -15,6 +15,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
+	"github.com/plimsoll-oci/plimsoll/runtime/kernels"
 	"github.com/plimsoll-oci/plimsoll/runtime/models"
 	"github.com/plimsoll-oci/plimsoll/runtime/plan"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen"
@@ -37,16 +38,17 @@ const (
 type startFlags struct {
 	folder                folderFlags
 	verify, state, source *string
-	device                *string
+	device, weights       *string
 }
 
 func declareStart(flags *flag.FlagSet) startFlags {
 	return startFlags{
-		folder: declareFolder(flags),
-		verify: flags.String("verify", verifyStructure, "`HOW` to verify first: "+verifyStructure+" looks at sizes and headers, "+verifyFull+" takes the sums of all bytes that are not remembered"),
-		state:  flags.String("state", "", "`DIR` to remember sums in (default $"+envState+", else the user's cache folder)"),
-		device: flags.String("device", deviceAuto, "`WHAT` edits run on: "+deviceCUDA+" is the first GPU that CUDA_VISIBLE_DEVICES shows, "+deviceCPU+" plain Go, "+deviceAuto+" a GPU if there is one"),
-		source: flags.String("model", "qwen-image-edit", "`NAME` of the model that a folder without model.json holds"),
+		folder:  declareFolder(flags),
+		verify:  flags.String("verify", verifyStructure, "`HOW` to verify first: "+verifyStructure+" looks at sizes and headers, "+verifyFull+" takes the sums of all bytes that are not remembered"),
+		state:   flags.String("state", "", "`DIR` to remember sums in (default $"+envState+", else the user's cache folder)"),
+		device:  flags.String("device", deviceAuto, "`WHAT` edits run on: "+deviceCUDA+" is the first GPU that CUDA_VISIBLE_DEVICES shows, "+deviceCPU+" plain Go, "+deviceAuto+" a GPU if there is one"),
+		weights: flags.String("weights", weightsAuto, "`HOW` a GPU holds 4-bit weights: "+weightsPacked+" as they are, "+weightsInt8+" in 8 bits, faster, on Hopper alone, "+weightsAuto+" the faster that it can"),
+		source:  flags.String("model", "qwen-image-edit", "`NAME` of the model that a folder without model.json holds"),
 	}
 }
 
@@ -294,11 +296,16 @@ func (s *starter) checkpoints(c *manifests.ModelConfig) ([]string, error) {
 	return names, nil
 }
 
-// load makes the model on this machine. Where not all checkpoints fit, the last of the
-// priority list stay out, and that is said.
+// load makes the model on this machine. Where not all checkpoints fit, weights take their
+// smaller form, then the last checkpoints of the priority list stay out, and that is said.
 func (s *starter) load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, names []string) (*qwen.Model, error) {
 	for {
-		m, err := qwen.Load(ctx, folder, c, qwen.Options{Open: s.open, ActBytes: s.machine.actBytes(), Checkpoints: names})
+		m, err := qwen.Load(ctx, folder, c, qwen.Options{Open: s.open, Plan: s.machine.plan(), Checkpoints: names})
+		if errors.Is(err, errRoom) && s.machine.held != kernels.Packed && *s.flags.weights == weightsAuto {
+			s.log.Warn("weights stay packed: the model does not fit in 8 bits", "reason", err.Error())
+			s.machine.held = kernels.Packed
+			continue
+		}
 		if err == nil || !errors.Is(err, errRoom) || len(names) == 1 {
 			return m, err
 		}

@@ -61,7 +61,7 @@ func (m *Model) load(ctx context.Context, folder *models.Folder, c *manifests.Mo
 	if err != nil {
 		return err
 	}
-	m.counter = plan.New(plan.Options{ActBytes: m.options.ActBytes})
+	m.counter = plan.New(m.options.Plan)
 	if m.planned, err = s.load(ctx, m.counter); err != nil {
 		return err
 	}

@@ -50,8 +50,8 @@ type Options struct {
 	// Open makes the backend that runs the model, which closes it, and says how large its
 	// arena is. It is told what the weights take, and what an edit like Sample does.
 	Open func(need plan.Result) (b compute.Backend, arenaBytes int64, err error)
-	// ActBytes is the size of one of the backend's activations.
-	ActBytes int
+	// Plan says whose memory is planned: the backend's that Open makes.
+	Plan plan.Options
 	// Checkpoints names those to load, in the order of preference; the first is the one that
 	// serves an edit that names none.
 	Checkpoints []string
