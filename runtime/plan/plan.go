@@ -199,5 +199,8 @@ func (b *Backend) Download(values []float32, src compute.Tensor) error {
 // Sync returns nil: nothing here can fail.
 func (b *Backend) Sync() error { return nil }
 
+// Renew returns nil.
+func (b *Backend) Renew() error { return nil }
+
 // Close returns nil. Counts can still be read.
 func (b *Backend) Close() error { return nil }
