@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 
 	"github.com/magefile/mage/mg"
@@ -18,6 +19,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/image/bench"
 	"github.com/plimsoll-oci/plimsoll/image/demo"
 	"github.com/plimsoll-oci/plimsoll/image/flow"
+	"github.com/plimsoll-oci/plimsoll/runtime/kernels/build"
 )
 
 // Init writes a manifest for a Hub repository, OWNER/NAME: every file kept or dropped by one rule.
@@ -185,6 +187,16 @@ func (Bench) Pull(ctx context.Context, size *string, runs *int, json *bool) erro
 	return measured(r, err, json)
 }
 
+// Kernels compiles the CUDA kernels to PTX, with Debian's clang-19, which it installs as root; -check=true changes nothing and says what would.
+func Kernels(ctx context.Context, check *bool) error {
+	if _, err := exec.LookPath(build.Compiler); err != nil && os.Geteuid() == 0 {
+		if err := install(build.Package); err != nil {
+			return err
+		}
+	}
+	return flow.Top(build.Run(ctx, build.Options{Dir: "runtime/kernels", Check: is(check), Out: os.Stdout}))
+}
+
 // Test runs all tests; Go is all they need.
 func Test() error { return sh.RunV("go", "test", "./...") }
 
@@ -205,8 +217,8 @@ func Lint() error {
 
 // Interop proves the work with parts that others wrote; on Debian, as root, it installs them.
 func Interop() error {
-	if err := sh.RunV("apt-get", append([]string{"install", "-y", "--no-install-recommends"}, interopPackages...)...); err != nil {
-		return fmt.Errorf("installing Debian packages %v: %w", interopPackages, err)
+	if err := install(interopPackages...); err != nil {
+		return err
 	}
 	return sh.RunWithV(map[string]string{"PLIMSOLL_INTEROP": "1"}, "go", "test", "-count=1", "-timeout=30m", "-run=^TestInterop", "./...")
 }
@@ -232,7 +244,15 @@ const actionlint = "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"
 // interopPackages are Debian packages that interop runs against.
 var interopPackages = []string{
 	"docker-registry", "skopeo", "tar", "python3-venv", "curl", "aria2", "openssl", "umoci", "podman", "runc", "containerd", "nginx-light", "buildah", "git",
-	"python3-jsonschema", "chromium",
+	"python3-jsonschema", "chromium", build.Package,
+}
+
+// install installs Debian packages.
+func install(packages ...string) error {
+	if err := sh.RunV("apt-get", append([]string{"install", "-y", "--no-install-recommends"}, packages...)...); err != nil {
+		return fmt.Errorf("installing Debian packages %v: %w", packages, err)
+	}
+	return nil
 }
 
 // inTurn runs commands until one fails.

@@ -22,6 +22,9 @@ const (
 // builds differ, and none at all reads as the year 1.
 var epoch = v1.Time{Time: time.Unix(0, 0).UTC()}
 
+// port is what the service listens on, the predecessor's.
+const port = "8000/tcp"
+
 // configFile is the image's config without layers.
 func configFile(spec Spec) *v1.ConfigFile {
 	c := &v1.ConfigFile{
@@ -36,7 +39,8 @@ func configFile(spec Spec) *v1.ConfigFile {
 		c.Config.WorkingDir = "/"
 		c.Config.Env = runtimeEnv(spec.Model)
 		c.Config.Entrypoint = []string{"/" + RuntimePath}
-		c.Config.Cmd = []string{"verify"}
+		c.Config.Cmd = []string{"serve"}
+		c.Config.ExposedPorts = map[string]struct{}{port: {}}
 	}
 	return c
 }

@@ -30,7 +30,7 @@ func runContext(ctx context.Context, env map[string]string, args ...string) outc
 	return outcome{code, stdout.String(), stderr.String()}
 }
 
-const known = "hint: known commands: verify, devices, config, version, help\n"
+const known = "hint: known commands: serve, edit, verify, devices, config, version, help\n"
 
 func TestBadCommandLines(t *testing.T) {
 	cases := []struct {
@@ -38,11 +38,11 @@ func TestBadCommandLines(t *testing.T) {
 		want string
 	}{
 		{nil, "no command is given\n" + known},
-		{[]string{"serve"}, `unknown command "serve"` + "\n" + known},
-		{[]string{"edit", "-image", "x.png"}, `unknown command "edit"` + "\n" + known},
+		{[]string{"train"}, `unknown command "train"` + "\n" + known},
+		{[]string{"edti", "-image", "x.png"}, `unknown command "edti"` + "\n" + known},
 		{[]string{""}, `unknown command ""` + "\n" + known},
 		{[]string{"-json"}, `unknown command "-json"` + "\n" + known},
-		{[]string{"help", "serve"}, `unknown command "serve"` + "\n" + known},
+		{[]string{"help", "train"}, `unknown command "train"` + "\n" + known},
 		{[]string{"help", "verify", "config"}, "help takes one command\n" + known},
 		{[]string{"devices", "-jsn"}, "reading the command line of devices: flag provided but not defined: -jsn\nhint: plimsoll-runtime help devices lists its flags\n"},
 		{[]string{"version", "extra"}, "reading the command line of version: unexpected argument \"extra\"\nhint: plimsoll-runtime help version lists its flags\n"},

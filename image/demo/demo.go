@@ -1,7 +1,7 @@
 // Package demo takes the whole way of plimsoll on one machine with nothing but Go: it
 // serves a model of reduced width from a loopback Hub, runs every verb of package flow on
-// it, publishes to a registry in this process, pulls the image back and runs the image's
-// own verifier by the image's own loader and libraries.
+// it, publishes to a registry in this process, pulls the image back, and has the image's
+// own program, by the image's own loader and libraries, verify the model and edit a picture.
 //
 // The verbs are the ones that the targets call; only manifest and endpoints differ. What
 // is put away between runs lies in out/demo-work, so that a run that was cut off goes on
@@ -75,11 +75,12 @@ func (d *demo) end(took time.Duration) {
 All of it took %.1f s. The model is the real architecture at reduced width.
 
 %-*s the image, a whole OCI layout
+%-*s the picture that it edited
 %-*s its report, for a browser
 %-*s all that the verbs said: every file, layer and figure
 
 Next, with the real model (README, "Day one"): go tool mage plan
-`, took.Seconds(), d.column(), d.job.Layout(), d.column(), d.page(), d.column(), d.logPath())
+`, took.Seconds(), d.column(), d.job.Layout(), d.column(), d.edited(), d.column(), d.page(), d.column(), d.logPath())
 }
 
 // column is the width of the longest path that end names, and a space.

@@ -19,7 +19,7 @@ import (
 )
 
 // pull gets the image back from the registry, unpacks it without root and lets its own
-// runtime verify the model.
+// program verify the model and edit a picture.
 func (d *demo) pull(ctx context.Context) error {
 	if err := d.pullAndVerify(ctx); err != nil {
 		return fmt.Errorf("demo, pulling the image back: %w", err)
@@ -45,8 +45,15 @@ func (d *demo) pullAndVerify(ctx context.Context) error {
 	if err := unpack(img, root); err != nil {
 		return err
 	}
-	return d.runtime(ctx, root, "verify",
-		"-config="+filepath.Join(root, manifests.ModelConfigPath), "-models="+filepath.Join(root, manifests.ModelsDir))
+	if err := d.runtime(ctx, root, append([]string{"verify"}, inside(root)...)...); err != nil {
+		return err
+	}
+	return d.edit(ctx, root)
+}
+
+// inside are the flags that point the image's program at the image's files.
+func inside(root string) []string {
+	return []string{"-config=" + filepath.Join(root, manifests.ModelConfigPath), "-models=" + filepath.Join(root, manifests.ModelsDir)}
 }
 
 // loader is the image's own dynamic loader, libraries the folder of its libraries, both
@@ -56,9 +63,19 @@ const (
 	libraries = "usr/lib/x86_64-linux-gnu"
 )
 
-// runtime runs the image's binary: by the image's loader and libraries, or by the host's
-// where the image has none.
+// runtime runs the image's binary to its end.
 func (d *demo) runtime(ctx context.Context, root string, args ...string) error {
+	c := d.command(ctx, root, args...)
+	c.Stdout, c.Stderr = d.both(), d.Stderr
+	if err := c.Run(); err != nil {
+		return fmt.Errorf("running the image's %s %s: %w", filepath.Base(image.RuntimePath), args[0], err)
+	}
+	return nil
+}
+
+// command is the image's binary by the image's loader and libraries, or by the host's where
+// the image has none.
+func (d *demo) command(ctx context.Context, root string, args ...string) *exec.Cmd {
 	binary := filepath.Join(root, image.RuntimePath)
 	ld := filepath.Join(root, loader)
 	command := append([]string{ld, "--library-path", filepath.Join(root, libraries), binary}, args...)
@@ -68,11 +85,7 @@ func (d *demo) runtime(ctx context.Context, root string, args ...string) error {
 	}
 	c := exec.CommandContext(ctx, command[0], command[1:]...)
 	c.Env = []string{"PATH=/usr/bin:/bin"}
-	c.Stdout, c.Stderr = d.both(), d.Stderr
-	if err := c.Run(); err != nil {
-		return fmt.Errorf("running the image's %s %s: %w", filepath.Base(binary), args[0], err)
-	}
-	return nil
+	return c
 }
 
 // unpack applies the image's layers to an empty folder, without owners, as any user can.

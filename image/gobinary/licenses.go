@@ -135,7 +135,8 @@ func (c *collector) add(p goPackage, toolchain string) error {
 func origin(p goPackage, toolchain string) (module, version, root string, err error) {
 	switch {
 	case p.Standard:
-		return StdModule, toolchain, p.Root, nil
+		// Root is the module's where the program uses a module that Go has a copy of in vendor.
+		return StdModule, toolchain, strings.TrimSuffix(p.Dir, filepath.FromSlash("/src/"+p.ImportPath)), nil
 	case p.Module == nil:
 		return "", "", "", fmt.Errorf("looking for the licence of %s: it is in no module", p.ImportPath)
 	}

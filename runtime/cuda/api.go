@@ -13,8 +13,19 @@ type resolver func(name string) (uintptr, error)
 // handle is a CUdevice: a small number that the driver hands out.
 type handle int32
 
-// contextPointer is a CUcontext: an address in the driver's own memory, never looked into.
-type contextPointer uintptr
+// Addresses in the driver's own memory, never looked into.
+type (
+	contextPointer  uintptr // CUcontext
+	streamPointer   uintptr // CUstream
+	eventPointer    uintptr // CUevent
+	modulePointer   uintptr // CUmodule
+	functionPointer uintptr // CUfunction
+)
+
+type (
+	jitOption         int32 // CUjit_option
+	functionAttribute int32 // CUfunction_attribute
+)
 
 // api holds the driver's functions under their own names, with out-parameters as typed
 // pointers. purego keeps what they point to alive and in place during the call. Where a
@@ -37,6 +48,36 @@ type api struct {
 	cuCtxPushCurrent          func(c contextPointer) Code
 	cuCtxPopCurrent           func(out *contextPointer) Code
 	cuMemGetInfo              func(free, total *uint64) Code
+
+	cuCtxSetCurrent     func(c contextPointer) Code
+	cuStreamCreate      func(out *streamPointer, flags uint32) Code
+	cuStreamDestroy     func(s streamPointer) Code
+	cuStreamSynchronize func(s streamPointer) Code
+	cuEventCreate       func(out *eventPointer, flags uint32) Code
+	cuEventDestroy      func(e eventPointer) Code
+	cuEventRecord       func(e eventPointer, s streamPointer) Code
+	cuEventSynchronize  func(e eventPointer) Code
+	cuEventElapsedTime  func(milliseconds *float32, start, end eventPointer) Code
+	cuModuleLoadDataEx  func(out *modulePointer, image *byte, n uint32, options *jitOption, values *uintptr) Code
+	cuModuleUnload      func(m modulePointer) Code
+	cuModuleGetFunction func(out *functionPointer, m modulePointer, name *byte) Code
+	cuFuncSetAttribute  func(f functionPointer, a functionAttribute, value int32) Code
+	cuMemAlloc          func(out *Pointer, size uint64) Code
+	cuMemFree           func(p Pointer) Code
+	cuMemHostAlloc      func(out *unsafe.Pointer, size uint64, flags uint32) Code
+	cuMemFreeHost       func(p unsafe.Pointer) Code
+	cuMemcpyHtoDAsync   func(dst Pointer, src unsafe.Pointer, size uint64, s streamPointer) Code
+	cuMemcpyDtoHAsync   func(dst unsafe.Pointer, src Pointer, size uint64, s streamPointer) Code
+	cuMemcpyDtoDAsync   func(dst, src Pointer, size uint64, s streamPointer) Code
+	cuMemsetD8Async     func(dst Pointer, value uint8, size uint64, s streamPointer) Code
+
+	// cuTensorMapEncodeTiled came with CUDA 12.0; nil before.
+	cuTensorMapEncodeTiled func(out *tensorMap, format, rank uint32, p Pointer, sizes, strides *uint64, box, steps *uint32,
+		interleave, swizzle, promotion, fill uint32) Code
+
+	// cuLaunchKernel is the function's bare address: it is called thousands of times a
+	// second, and through reflection a call takes 2 µs longer.
+	cuLaunchKernel uintptr
 }
 
 // bind looks up every function of the api. The version suffixes are those that the public
@@ -63,6 +104,27 @@ func bind(resolve resolver) (*api, error) {
 		{"cuCtxPushCurrent_v2", &a.cuCtxPushCurrent},
 		{"cuCtxPopCurrent_v2", &a.cuCtxPopCurrent},
 		{"cuMemGetInfo_v2", &a.cuMemGetInfo},
+		{"cuCtxSetCurrent", &a.cuCtxSetCurrent},
+		{"cuStreamCreate", &a.cuStreamCreate},
+		{"cuStreamDestroy_v2", &a.cuStreamDestroy},
+		{"cuStreamSynchronize", &a.cuStreamSynchronize},
+		{"cuEventCreate", &a.cuEventCreate},
+		{"cuEventDestroy_v2", &a.cuEventDestroy},
+		{"cuEventRecord", &a.cuEventRecord},
+		{"cuEventSynchronize", &a.cuEventSynchronize},
+		{"cuEventElapsedTime", &a.cuEventElapsedTime},
+		{"cuModuleLoadDataEx", &a.cuModuleLoadDataEx},
+		{"cuModuleUnload", &a.cuModuleUnload},
+		{"cuModuleGetFunction", &a.cuModuleGetFunction},
+		{"cuFuncSetAttribute", &a.cuFuncSetAttribute},
+		{"cuMemAlloc_v2", &a.cuMemAlloc},
+		{"cuMemFree_v2", &a.cuMemFree},
+		{"cuMemHostAlloc", &a.cuMemHostAlloc},
+		{"cuMemFreeHost", &a.cuMemFreeHost},
+		{"cuMemcpyHtoDAsync_v2", &a.cuMemcpyHtoDAsync},
+		{"cuMemcpyDtoHAsync_v2", &a.cuMemcpyDtoHAsync},
+		{"cuMemcpyDtoDAsync_v2", &a.cuMemcpyDtoDAsync},
+		{"cuMemsetD8Async", &a.cuMemsetD8Async},
 	} {
 		address, err := resolve(f.name)
 		if err != nil {
@@ -70,6 +132,14 @@ func bind(resolve resolver) (*api, error) {
 		}
 		purego.RegisterFunc(f.into, address)
 	}
+	if address, err := resolve("cuTensorMapEncodeTiled"); err == nil {
+		purego.RegisterFunc(&a.cuTensorMapEncodeTiled, address)
+	}
+	address, err := resolve("cuLaunchKernel")
+	if err != nil {
+		return nil, fmt.Errorf("function cuLaunchKernel: %w", err)
+	}
+	a.cuLaunchKernel = address
 	return a, nil
 }
 

@@ -3,13 +3,18 @@
 // program that imports it therefore starts on any machine, and learns from Open whether
 // there is a driver (ErrNoDriver) and a device (ErrNoDevice).
 //
+// A Context runs work on a device: a thread of its own makes all of the driver's calls, and
+// streams, events, modules, memory and copies belong to it.
+//
 // The package holds to four rules.
 //
 //   - Every return code is looked at. A failure is an *Error with the call, the code and
 //     the driver's own name and text for it.
-//   - No Go memory is handed to the driver beyond the call that it is passed to.
-//   - A context belongs to an OS thread, and goroutines move between threads: whatever
-//     needs a context locks its thread first and puts the thread back as it was.
+//   - No Go memory is handed to the driver beyond the call that it is passed to: copies
+//     that run behind read and write pinned memory, which is the driver's.
+//   - A context belongs to an OS thread, and goroutines move between threads: a Context
+//     has a locked thread of its own, and what needs a context for one call locks its
+//     thread first and puts it back as it was.
 //   - The driver is asked, not guessed about. Which devices there are is its business,
 //     CUDA_VISIBLE_DEVICES included.
 //
@@ -63,6 +68,12 @@ type Driver struct {
 // toolkit's stub of one, and ErrNoDevice if the driver shows this process no device.
 func Open() (*Driver, error) {
 	return open(loader(libraryName), kernelModuleFile)
+}
+
+// OpenLibrary is Open with another library than the system's, by what finds its functions.
+// It is for tests without a GPU (package cudatest).
+func OpenLibrary(resolve func(name string) (uintptr, error)) (*Driver, error) {
+	return open(func() (resolver, error) { return resolve, nil }, kernelModuleFile)
 }
 
 func open(load func() (resolver, error), moduleFile string) (*Driver, error) {

@@ -58,7 +58,7 @@ func TestRoot(t *testing.T) {
 // script sees nothing of the user's.
 func TestInteropPython(t *testing.T) {
 	t.Setenv("HF_TOKEN", "secret")
-	for _, name := range []string{interoptest.Requirements, interoptest.OlderHub0, interoptest.OlderHub1, interoptest.CycloneDX, interoptest.Tokenizers, interoptest.Pictures} {
+	for _, name := range []string{interoptest.Requirements, interoptest.OlderHub0, interoptest.OlderHub1, interoptest.CycloneDX, interoptest.Tokenizers, interoptest.Pictures, interoptest.Schemathesis} {
 		python := interoptest.PythonWith(t, name)
 		require.Equal(t, python, interoptest.PythonWith(t, name))
 		list, err := os.ReadFile(name)

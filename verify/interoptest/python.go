@@ -25,6 +25,8 @@ const (
 	Tokenizers = "tokenizers.txt"
 	// Pictures holds Pillow and the image processor of Qwen2-VL that is built on it.
 	Pictures = "pictures.txt"
+	// Schemathesis holds a tester of HTTP services by their OpenAPI documents.
+	Schemathesis = "schemathesis.txt"
 )
 
 //go:embed *.txt

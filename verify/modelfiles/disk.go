@@ -73,6 +73,10 @@ type Local struct {
 	files []*os.File
 }
 
+// Files are the open files behind it, in order, to be mapped or asked about. They stay the
+// Local's, which closes them.
+func (l *Local) Files() []*os.File { return l.files }
+
 // Close closes the files behind it.
 func (l *Local) Close() error {
 	var problems []error

@@ -116,8 +116,8 @@ func (v *verifier) keeper(file manifests.ModelFile) *keeper {
 	return &keeper{size: file.Size}
 }
 
-// read takes the sum of all bytes, unless it is known, and keeps what k wants. All of them
-// go by j, if it is not nil.
+// read takes the sum of all bytes, unless it is known or nobody asks, and keeps what k wants.
+// All of them go by j, if it is not nil.
 func (v *verifier) read(ctx context.Context, r *FileReport, c *Content, file manifests.ModelFile, k *keeper, j *judge) (verify.Findings, error) {
 	to := io.Writer(k)
 	if j != nil {
@@ -128,6 +128,14 @@ func (v *verifier) read(ctx context.Context, r *FileReport, c *Content, file man
 		r.SHA256 = file.SHA256
 		return nil, v.readKnown(ctx, c, file, k, j)
 	}
+	if file.SHA256 == "" {
+		var found verify.Findings
+		found.Add(verify.Warning, "no-sum", file.Path, "no sum is known to compare with: size and structure alone were checked")
+		return found, v.readKnown(ctx, c, file, k, j)
+	}
+	if v.Structure && j == nil {
+		return nil, v.readKnown(ctx, c, file, k, j)
+	}
 	sums, found, err := verify.Reader(ctx, file.Path, io.TeeReader(c, to), want, v.Progress)
 	if err == nil && sums.SHA256 != "" {
 		c.Watch.Keep(sums.SHA256) // a wrong one too: it is not the one that is wanted
@@ -136,7 +144,7 @@ func (v *verifier) read(ctx context.Context, r *FileReport, c *Content, file man
 	return found, err
 }
 
-// readKnown reads what is wanted of a file whose sum is known: what k wants, or all of it
+// readKnown reads what is wanted of a file whose sum is not taken: what k wants, or all of it
 // where values are judged.
 func (v *verifier) readKnown(ctx context.Context, c *Content, file manifests.ModelFile, k *keeper, j *judge) error {
 	if j == nil {

@@ -85,6 +85,10 @@ type Options struct {
 	Force bool
 	// Deep judges the values of every container too, in the same read; see package values.
 	Deep bool
+	// Structure leaves the sums out: what is checked of a file is its size and, of those that
+	// say something about the model, what they say. A FileReport then has no SHA256 and its
+	// OK means that much; files that a memo knows have their sum all the same.
+	Structure bool
 	// Hints are the ways out that belong to the place, by the code of a finding. They
 	// replace the finding's own.
 	Hints map[string]string

@@ -297,7 +297,7 @@ func TestMemoryIsFlat(t *testing.T) {
 // allocated is what checking a container of n bytes allocates in all.
 func allocated(t *testing.T, n int64, deep bool) uint64 {
 	head, size := zeros(n)
-	m := &model{ModelConfig: &manifests.ModelConfig{Files: []manifests.ModelFile{{Path: "w.safetensors", Size: size}}}, bytes: map[string][]byte{"w.safetensors": nil}}
+	m := &model{ModelConfig: &manifests.ModelConfig{Files: []manifests.ModelFile{{Path: "w.safetensors", Size: size, SHA256: strings.Repeat("0", 64)}}}, bytes: map[string][]byte{"w.safetensors": nil}}
 	s := &stream{model: m, wrap: func(io.Reader) io.Reader {
 		return io.LimitReader(io.MultiReader(strings.NewReader(head), zeroReader{}), size)
 	}}
@@ -305,9 +305,26 @@ func allocated(t *testing.T, n int64, deep bool) uint64 {
 	runtime.ReadMemStats(&before)
 	r := m.check(t, s, modelfiles.Options{Jobs: 1, Deep: deep})
 	runtime.ReadMemStats(&after)
-	require.Equal(t, []string{"w.safetensors: no-sum"}, codes(r), "the container itself is sound")
+	require.Equal(t, []string{"w.safetensors: sha256"}, codes(r), "the container itself is sound")
 	require.Equal(t, deep, r.Files[0].Values != nil)
 	return after.TotalAlloc - before.TotalAlloc
+}
+
+// TestUnknownSum: a file whose sum nobody knows is checked as far as it shows, and that no
+// sum was compared is said; its bytes are not read for nothing.
+func TestUnknownSum(t *testing.T) {
+	m := newModel(t)
+	for i := range m.Files {
+		m.Files[i].SHA256 = ""
+	}
+	r := m.check(t, &stream{model: m}, modelfiles.Options{})
+	require.NoError(t, r.Err())
+	for _, f := range r.Files {
+		require.Empty(t, f.SHA256)
+		require.Len(t, f.Findings, 1, f.Path)
+		require.Equal(t, "no-sum", f.Findings[0].Code)
+		require.Equal(t, verify.Warning, f.Findings[0].Severity)
+	}
 }
 
 // TestReportAsJSON: lists are lists, and optional values stay away.

@@ -96,6 +96,29 @@ func (s Shape) check(doing string, a, b []float32) {
 	}
 }
 
+// ChannelsLast lays latents [Channels, Height, Width] out position by position, channels side
+// by side, in dst [Height·Width, Channels]: the order in which package vae reads and writes
+// them. dst and z must not overlap.
+func (s Shape) ChannelsLast(dst, z []float32) {
+	s.check("laying out", dst, z)
+	transpose(dst, z, s.Channels, s.Height*s.Width)
+}
+
+// ChannelsFirst is the inverse of ChannelsLast: what package vae wrote to latents in dst.
+func (s Shape) ChannelsFirst(dst, rows []float32) {
+	s.check("laying out", dst, rows)
+	transpose(dst, rows, s.Height*s.Width, s.Channels)
+}
+
+// transpose lays a matrix of n rows of m values out as m rows of n.
+func transpose(dst, src []float32, n, m int) {
+	for i := range n {
+		for j := range m {
+			dst[j*n+i] = src[i*m+j]
+		}
+	}
+}
+
 // Join writes the transformer's input to dst: the target's tokens and behind them those of
 // every reference, in order. It returns dst's part that it wrote.
 func Join(dst, target []float32, references ...[]float32) []float32 {

@@ -88,6 +88,22 @@ func TestPacking(t *testing.T) {
 	})
 }
 
+// TestChannelsLast: a position's channels end up side by side, and come back.
+func TestChannelsLast(t *testing.T) {
+	s := latents.Shape{Channels: 3, Height: 2, Width: 4}
+	z := counted(s.Len())
+	rows, back := make([]float32, s.Len()), make([]float32, s.Len())
+	s.ChannelsLast(rows, z)
+	require.Equal(t, []float32{0, 8, 16, 1, 9, 17, 2, 10, 18}, rows[:9])
+	for c := range s.Channels {
+		for position := range s.Height * s.Width {
+			require.Equal(t, z[c*8+position], rows[position*3+c])
+		}
+	}
+	s.ChannelsFirst(back, rows)
+	require.Equal(t, z, back)
+}
+
 func TestOfRefuses(t *testing.T) {
 	for _, side := range [][3]int{{16, 0, 16}, {16, 16, -16}, {16, 24, 16}, {16, 16, 8}, {0, 16, 16}, {16, 17, 16}} {
 		_, err := latents.Of(side[0], side[1], side[2])
@@ -116,6 +132,8 @@ func TestPanics(t *testing.T) {
 	right := make([]float32, s.Len())
 	require.PanicsWithValue(t, "latents: packing {Channels:16 Height:2 Width:2} between 63 and 64 values", func() { s.Pack(right[1:], right) })
 	require.Panics(t, func() { s.Unpack(right, right[1:]) })
+	require.Panics(t, func() { s.ChannelsLast(right, right[1:]) })
+	require.Panics(t, func() { s.ChannelsFirst(right[1:], right) })
 	require.Panics(t, func() { latents.Shape{Channels: 1, Height: 1, Width: 2}.Pack(right[:2], right[:2]) }, "an odd side")
 	require.Panics(t, func() { s.Target(right[1:]) })
 	require.Panics(t, func() { s.Target(make([]float32, s.Len()+1)) })

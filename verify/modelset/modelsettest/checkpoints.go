@@ -39,6 +39,16 @@ func Checkpoints(p Params) (map[string]File, error) {
 	return files, nil
 }
 
+// GoldenCheckpoint is the quantised transformer of the golden vectors: INT4 at rank 32, of
+// Golden's dimensions.
+func GoldenCheckpoint() (File, error) {
+	c, err := svdqtest.New(Golden().quantised(svdqtest.Int4, 32, ""))
+	if err != nil {
+		return File{}, fmt.Errorf("making the golden checkpoint: %w", err)
+	}
+	return File{Content: c, LFS: true}, nil
+}
+
 // quantised are the parameters of one checkpoint.
 func (p Params) quantised(precision string, rank int, variant string) svdqtest.Params {
 	return svdqtest.Params{

@@ -132,6 +132,19 @@ func Tiny() Params {
 	}
 }
 
+// Golden are the dimensions of golden vectors, about 17 MB: wide enough for every kind of
+// layer, group and shared head, with no two widths alike, and two or more layers of each
+// kind, so that an order of layers shows.
+func Golden() Params {
+	return Params{
+		Text:        Text{Hidden: 128, Layers: 2, Heads: 4, KVHeads: 2, Intermediate: 160, Rows: 640, Tokens: 600},
+		Vision:      Vision{Hidden: 48, Depth: 3, Heads: 2, Intermediate: 60, Full: []int{1}},
+		Transformer: Transformer{Layers: 2, Heads: 4, HeadDim: 64},
+		VAE:         VAE{Base: 8},
+		Seed:        7,
+	}
+}
+
 // check says why dimensions make no model.
 func (p Params) check() error {
 	t, v, d := p.Text, p.Vision, p.Transformer

@@ -1,0 +1,139 @@
+package cuda
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"unsafe"
+
+	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+)
+
+const (
+	jitErrorLog     jitOption = 5 // CU_JIT_ERROR_LOG_BUFFER
+	jitErrorLogSize jitOption = 6 // CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES
+
+	functionSharedMemory  functionAttribute = 8  // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+	functionClusterWidth  functionAttribute = 11 // CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_WIDTH
+	functionClusterHeight functionAttribute = 12 // CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_HEIGHT
+	functionClusterDepth  functionAttribute = 13 // CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_DEPTH
+)
+
+// Module is a loaded set of kernels.
+type Module struct {
+	context *Context
+	name    string
+	m       modulePointer
+}
+
+// Function is a kernel.
+type Function struct {
+	context *Context
+	name    string
+	f       functionPointer
+}
+
+// Load loads PTX, which the driver compiles for the device: 0.1 s to several, less where it
+// finds the result in its cache on disk (CUDA_CACHE_PATH). It has a thread of its own, so
+// that modules can be loaded side by side, and beside what runs; it must return before the
+// context is closed. The error names the module and has what the compiler says. An error of
+// kind fault.Resource is about a driver that is too old; one of kind fault.Internal is
+// about the module.
+func (c *Context) Load(name string, ptx []byte) (*Module, error) {
+	a := c.api
+	image := append(append(make([]byte, 0, len(ptx)+1), ptx...), 0)
+	log := make([]byte, 16<<10)
+	m := &Module{context: c, name: name}
+	err := c.beside(func() error {
+		var pin runtime.Pinner // the log's address travels as a number
+		defer pin.Unpin()
+		pin.Pin(&log[0])
+		options := [2]jitOption{jitErrorLog, jitErrorLogSize}
+		values := [2]uintptr{uintptr(unsafe.Pointer(&log[0])), uintptr(len(log))}
+		code := a.cuModuleLoadDataEx(&m.m, &image[0], uint32(len(options)), &options[0], &values[0])
+		return withLog(a.check("cuModuleLoadDataEx", code), cString(&log[0]))
+	})
+	if err != nil {
+		return nil, loading(name, err)
+	}
+	c.own(m, func() error { return a.check("cuModuleUnload", a.cuModuleUnload(m.m)) })
+	return m, nil
+}
+
+// withLog adds what the compiler says to an error.
+func withLog(err error, log string) error {
+	log = strings.TrimSpace(log)
+	if err == nil || log == "" {
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, log)
+}
+
+// loading says whose fault it is that a module does not load.
+func loading(name string, err error) error {
+	var code *Error
+	wrapped := fmt.Errorf("loading CUDA module %s: %w", name, err)
+	switch {
+	case !errors.As(err, &code) || errors.Is(err, ErrLost) || errors.Is(err, ErrMemory):
+		return wrapped
+	case code.Code == codeNewPTX:
+		return fault.Wrap(fault.Resource, "update the NVIDIA driver: it is older than the program's kernels", wrapped)
+	case code.Code == codeNoBinary:
+		return fault.Wrap(fault.Resource, "use a GPU of compute capability 8.0 or later", wrapped)
+	}
+	return fault.Wrap(fault.Internal, "", wrapped)
+}
+
+// Function finds a kernel. A name that the module does not have is a defect, of kind
+// fault.Internal.
+func (m *Module) Function(name string) (*Function, error) {
+	a := m.context.api
+	f := &Function{context: m.context, name: name}
+	text := append([]byte(name), 0)
+	err := m.context.do(func() error {
+		return a.check("cuModuleGetFunction", a.cuModuleGetFunction(&f.f, m.m, &text[0]))
+	})
+	if err != nil {
+		defect := m.context.Err() == nil // and not what sticks, or a device that is lost
+		err = fmt.Errorf("finding kernel %s in CUDA module %s: %w", name, m.name, err)
+		if defect {
+			err = fault.Wrap(fault.Internal, "", err)
+		}
+		return nil, err
+	}
+	return f, nil
+}
+
+// Name is the kernel's name.
+func (f *Function) Name() string { return f.name }
+
+// AllowShared lets launches have so many bytes of dynamic shared memory; without it 48 KiB
+// is the limit.
+func (f *Function) AllowShared(bytes int) error {
+	if err := f.set(functionSharedMemory, bytes); err != nil {
+		return fmt.Errorf("allowing kernel %s %d bytes of shared memory: %w", f.name, bytes, err)
+	}
+	return nil
+}
+
+// Cluster makes so many blocks, side by side, a cluster: they run at the same time and see
+// each other's shared memory. Devices have that from compute capability 9.0 on.
+func (f *Function) Cluster(width int) error {
+	for _, s := range []struct {
+		a functionAttribute
+		n int
+	}{{functionClusterWidth, width}, {functionClusterHeight, 1}, {functionClusterDepth, 1}} {
+		if err := f.set(s.a, s.n); err != nil {
+			return fmt.Errorf("making clusters of %d blocks of kernel %s: %w", width, f.name, err)
+		}
+	}
+	return nil
+}
+
+func (f *Function) set(a functionAttribute, value int) error {
+	api := f.context.api
+	return f.context.do(func() error {
+		return api.check("cuFuncSetAttribute", api.cuFuncSetAttribute(f.f, a, int32(value)))
+	})
+}

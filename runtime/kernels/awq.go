@@ -1,0 +1,87 @@
+package kernels
+
+import (
+	"fmt"
+
+	"github.com/plimsoll-oci/plimsoll/runtime/compute"
+	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
+	"github.com/plimsoll-oci/plimsoll/verify/safetensors"
+	"github.com/plimsoll-oci/plimsoll/verify/svdq/packing"
+)
+
+// awq is a linear with 4-bit codes, scales and zeros, as they lie in the file.
+type awq struct {
+	size
+	parts                int
+	codes, scales, zeros cuda.Pointer
+	fileBias             cuda.Pointer // bfloat16, in the file's order
+	bias                 cuda.Pointer // float32, in the outputs' order
+}
+
+func loadAWQ(b *Backend, s compute.AWQ) (*awq, error) {
+	if len(s.QWeight.Shape) != 2 {
+		return nil, loading(s.QWeight, fmt.Errorf("it has %d dimensions, this takes 2", len(s.QWeight.Shape)))
+	}
+	in, out := 2*s.QWeight.Shape[1], 4*s.QWeight.Shape[0]
+	a := &awq{size: size{b, int(in), int(out)}, parts: max(s.Parts, 1)}
+	if in <= 0 || out <= 0 || in%packing.TileColumns != 0 || a.out%a.parts != 0 {
+		return nil, loading(s.QWeight, fmt.Errorf("%d inputs are no multiple of %d, or %d outputs none of %d parts",
+			in, packing.TileColumns, out, a.parts))
+	}
+	groups := in / packing.TileColumns
+	for _, p := range []part{
+		{s.QWeight, safetensors.I32, []int64{out / 4, in / 2}},
+		{s.WScales, safetensors.BF16, []int64{groups, out}},
+		{s.WZeros, safetensors.BF16, []int64{groups, out}},
+		{s.Bias, safetensors.BF16, []int64{out}},
+	} {
+		if err := p.check(); err != nil {
+			return nil, err
+		}
+	}
+	for _, p := range []struct {
+		to *cuda.Pointer
+		w  compute.Weight
+	}{{&a.codes, s.QWeight}, {&a.scales, s.WScales}, {&a.zeros, s.WZeros}, {&a.fileBias, s.Bias}} {
+		var err error
+		if *p.to, err = b.upload(p.w.Data); err != nil {
+			return nil, loading(p.w, err)
+		}
+	}
+	if err := a.orderBias(s.Bias); err != nil {
+		return nil, loading(s.Bias, err)
+	}
+	return a, nil
+}
+
+// orderBias puts the bias on the device part by part.
+func (a *awq) orderBias(w compute.Weight) error {
+	stored := make([]float32, a.out)
+	decode(stored, w.Data, compute.Act)
+	bias := make([]float32, a.out)
+	for i, v := range stored {
+		bias[i%a.parts*(a.out/a.parts)+i/a.parts] = v
+	}
+	p, err := a.home.floats(bias)
+	a.bias = p
+	return err
+}
+
+func (a *awq) run(dst, x compute.Tensor, p compute.Pre, e epilogue) {
+	b := a.home
+	tensor := x.Kind == compute.Act && dst.Kind == compute.F32 && e == (epilogue{flags: flagOutF32}) && a.out%16 == 0
+	y, done := b.prepared(x, p, x.Kind)
+	defer done()
+	if b.err != nil {
+		return
+	}
+	if tensor && y.Offset%16 == 0 {
+		b.launch("awq_linear", cuda.Dim{X: ceil(a.out, 32), Y: ceil(y.Rows, 16)}, cuda.Dim{X: threads}, 0,
+			b.address(dst), b.address(y), cuda.Address(a.codes), cuda.Address(a.scales), cuda.Address(a.zeros), cuda.Address(a.fileBias),
+			cuda.Int(y.Rows), cuda.Int(a.out), cuda.Int(a.in), cuda.Int(a.parts))
+		return
+	}
+	b.launch("awq_"+format(y.Kind), cuda.Dim{X: ceil(a.out, threads/32)}, cuda.Dim{X: threads}, 0,
+		b.address(dst), b.address(y), cuda.Address(a.codes), cuda.Address(a.scales), cuda.Address(a.zeros), cuda.Address(a.bias),
+		e.residual, e.gate, e.rest, cuda.Int(y.Rows), cuda.Int(a.out), cuda.Int(a.in), cuda.Int(a.parts), cuda.Int(e.until), cuda.Int(e.flags))
+}

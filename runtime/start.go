@@ -1,0 +1,326 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/plimsoll-oci/plimsoll/manifests"
+	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/runtime/compute"
+	"github.com/plimsoll-oci/plimsoll/runtime/models"
+	"github.com/plimsoll-oci/plimsoll/runtime/plan"
+	"github.com/plimsoll-oci/plimsoll/runtime/qwen"
+	"github.com/plimsoll-oci/plimsoll/verify"
+)
+
+// envState names the folder in which sums that were taken are remembered.
+const envState = "PLIMSOLL_STATE"
+
+// hubOff is what is said where the priority list comes to its last entry and may not follow it.
+const hubOff = "no model is there, and the Hub is passed over: PLIMSOLL_HUB_DOWNLOAD=1 lets it come from there"
+
+// The ways to verify at a start.
+const (
+	verifyStructure = "structure"
+	verifyFull      = "full"
+)
+
+// startFlags are the flags of commands that load the model.
+type startFlags struct {
+	folder                folderFlags
+	verify, state, source *string
+	device                *string
+}
+
+func declareStart(flags *flag.FlagSet) startFlags {
+	return startFlags{
+		folder: declareFolder(flags),
+		verify: flags.String("verify", verifyStructure, "`HOW` to verify first: "+verifyStructure+" looks at sizes and headers, "+verifyFull+" takes the sums of all bytes that are not remembered"),
+		state:  flags.String("state", "", "`DIR` to remember sums in (default $"+envState+", else the user's cache folder)"),
+		device: flags.String("device", deviceAuto, "`WHAT` edits run on: "+deviceCUDA+" is the first GPU that CUDA_VISIBLE_DEVICES shows, "+deviceCPU+" plain Go, "+deviceAuto+" a GPU if there is one"),
+		source: flags.String("model", "qwen-image-edit", "`NAME` of the model that a folder without model.json holds"),
+	}
+}
+
+// starter takes a model from its files to the state in which it edits.
+type starter struct {
+	program *program
+	flags   startFlags
+	log     *slog.Logger
+	// hub says that the priority list's entry "hub" may be followed.
+	hub     bool
+	machine machine
+	// choose picks the checkpoints to load of those aboard, the preferred one first; nil loads
+	// all.
+	choose func(aboard []string) ([]string, error)
+	// state is told what goes on: "downloading", "verifying", "loading", and how far it is
+	// where that is known.
+	state func(what string, done, total int64)
+	// download is the one that find began, nil if there is none yet.
+	download *download
+}
+
+// start finds, verifies and loads. The caller closes the model.
+func (s *starter) start(ctx context.Context) (*qwen.Model, error) {
+	c, folder, err := s.find(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.prepare(ctx, folder, c)
+}
+
+// prepare verifies and loads what find found.
+func (s *starter) prepare(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig) (*qwen.Model, error) {
+	c, folder, err := s.complete(ctx, folder, c)
+	if err != nil {
+		return nil, err
+	}
+	names, err := s.checkpoints(c)
+	if err != nil {
+		return nil, err
+	}
+	s.state("verifying", 0, 0)
+	if err := s.check(ctx, folder); err != nil {
+		return nil, err
+	}
+	s.state("loading", 0, 0)
+	return s.load(ctx, folder, c, names)
+}
+
+// complete leaves out the checkpoints that are not there, as long as there is one: that is
+// what the priority list is for. Where there is none the list may go on to the Hub.
+func (s *starter) complete(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig) (*manifests.ModelConfig, *models.Folder, error) {
+	there := present(folder, c)
+	switch {
+	case len(there) == len(c.Checkpoints):
+		return c, folder, nil
+	case len(there) > 0:
+		less := withCheckpoints(c, there)
+		s.log.Warn("a checkpoint is not there", "there", len(there), "of", len(c.Checkpoints), "models", folder.Dir())
+		return less, folder.With(less), nil
+	case !slices.Contains(c.Serve.Priority, manifests.PriorityHub):
+		return c, folder, nil // which the check then says of each file
+	case !s.hub:
+		s.log.Warn(hubOff, "models", folder.Dir())
+		return c, folder, nil
+	}
+	d, err := s.openDownload(folder.Dir())
+	if err != nil {
+		return nil, nil, err
+	}
+	defer d.client.Close()
+	one, err := d.fetch(ctx, folder, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	return one, folder.With(one), nil
+}
+
+func (s *starter) openDownload(dir string) (d *download, err error) {
+	if s.download == nil {
+		s.download, err = newDownload(dir, s.program.env, s.log, func(done, total int64) { s.state("downloading", done, total) })
+	}
+	return s.download, err
+}
+
+// find reads model.json, or where there is none and a folder is named, looks into that.
+func (s *starter) find(ctx context.Context) (*manifests.ModelConfig, *models.Folder, error) {
+	if v := *s.flags.verify; v != verifyStructure && v != verifyFull {
+		return nil, nil, fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: verify is %q; %q and %q are known", v, verifyStructure, verifyFull))
+	}
+	c, folder, settings, err := s.flags.folder.load(s.program)
+	if err == nil {
+		s.log.Info("model.json", "model", c.Name, "variant", c.Variant, "models", settings.Models.Value)
+		return c, folder, nil
+	}
+	dir := s.modelsDir()
+	switch {
+	case !errors.Is(err, fs.ErrNotExist) || *s.flags.folder.config != "":
+		return nil, nil, err
+	case dir == "":
+		hint := "-models=DIR names the folder of a model, -config=PATH a model.json; an image has it at " + defaultConfig
+		return nil, nil, fault.Wrap(fault.Usage, hint, err)
+	}
+	data, ok := manifests.Embedded(*s.flags.source)
+	if !ok {
+		return nil, nil, fault.Wrap(fault.Usage, "", fmt.Errorf("looking for a model: %q is not known, %q are", *s.flags.source, manifests.EmbeddedNames()))
+	}
+	m, err := manifests.Parse(data)
+	if err != nil {
+		return nil, nil, err
+	}
+	folder, c, err = models.Discover(dir, m)
+	if err != nil && s.hub && fault.KindOf(err) == fault.Usage {
+		return s.findAtHub(ctx, dir, m)
+	}
+	if err != nil {
+		s.log.Warn(hubOff, "models", dir)
+		return nil, nil, err
+	}
+	s.log.Info("there is no model.json: the folder was searched", "model", c.Name, "models", dir, "files", len(c.Files), "checkpoints", len(c.Checkpoints))
+	return c, folder, nil
+}
+
+// findAtHub describes a folder in which there is no model by what the Hub has.
+func (s *starter) findAtHub(ctx context.Context, dir string, m *manifests.Manifest) (*manifests.ModelConfig, *models.Folder, error) {
+	d, err := s.openDownload(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := d.list(ctx, m)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, models.New(dir, c), nil
+}
+
+// modelsDir is the folder that flag or environment name, "" for none.
+func (s *starter) modelsDir() string {
+	if dir := *s.flags.folder.models; dir != "" {
+		return dir
+	}
+	dir, _ := s.program.env(envModels)
+	return dir
+}
+
+// check verifies the files.
+func (s *starter) check(ctx context.Context, folder *models.Folder) error {
+	memo, err := s.memo()
+	if err != nil {
+		s.log.Warn("sums are not remembered", "error", err.Error())
+	}
+	folder.Remember(memo)
+	report, err := s.program.verifyModels(ctx, folder, models.Options{Structure: *s.flags.verify == verifyStructure})
+	if err != nil {
+		return err
+	}
+	s.tell(ctx, append(report.Findings(), report.Warnings...))
+	if err := report.Err(); err != nil {
+		return err
+	}
+	proven := 0
+	for _, f := range report.Files {
+		if f.SHA256 != "" {
+			proven++
+		}
+	}
+	s.log.Info("verified", "how", *s.flags.verify, "files", len(report.Files), "withSum", proven, "bytes", report.Bytes())
+	return nil
+}
+
+// tell logs findings: those of one code that say the same of many files in one line, as of a
+// folder whose sums nobody knows.
+func (s *starter) tell(ctx context.Context, all verify.Findings) {
+	same := map[verify.Finding][]string{}
+	var order []verify.Finding
+	for _, f := range all {
+		key := f
+		key.Object = ""
+		if same[key] == nil {
+			order = append(order, key)
+		}
+		same[key] = append(same[key], f.Object)
+	}
+	for _, f := range order {
+		objects := same[f]
+		attrs := []any{"code", f.Code, "object", objects[0]}
+		if len(objects) > 1 {
+			attrs = append(attrs, "files", len(objects))
+		}
+		s.log.Log(ctx, level(f.Severity), f.Message, attrs...)
+	}
+}
+
+func level(s verify.Severity) slog.Level {
+	if s == verify.Error {
+		return slog.LevelError
+	}
+	return slog.LevelWarn
+}
+
+// memo opens the memory of sums. A nil memo, which remembers nothing, is no failure.
+func (s *starter) memo() (*verify.Memo, error) {
+	dir := *s.flags.state
+	if dir == "" {
+		dir, _ = s.program.env(envState)
+	}
+	if dir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return nil, err
+		}
+		dir = filepath.Join(cache, "plimsoll")
+	}
+	return verify.OpenMemo(filepath.Join(dir, "verified.jsonl"))
+}
+
+// checkpoints are the names of those to load, by the priority list.
+func (s *starter) checkpoints(c *manifests.ModelConfig) ([]string, error) {
+	if c.Serve == nil {
+		return nil, fault.Wrap(fault.Invalid, "", fmt.Errorf("choosing a checkpoint: model.json of %s has no priority list: nothing of it can be served", c.Name))
+	}
+	aboard := map[string]bool{}
+	for _, k := range c.Checkpoints {
+		aboard[k.Name] = true
+	}
+	var names []string
+	for _, name := range c.Serve.Priority {
+		switch {
+		case name == manifests.PriorityHub: // whose turn was before, if it was
+		case aboard[name]:
+			names = append(names, name)
+		default:
+			s.log.Info("a checkpoint of the priority list is not aboard", "checkpoint", name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, fault.Wrap(fault.Invalid, "", fmt.Errorf("choosing a checkpoint: none of %q is aboard", c.Serve.Priority))
+	}
+	if s.choose != nil {
+		var err error
+		if names, err = s.choose(names); err != nil {
+			return nil, err
+		}
+	}
+	s.log.Info("checkpoints", "default", names[0], "loaded", names)
+	return names, nil
+}
+
+// load makes the model on this machine. Where not all checkpoints fit, the last of the
+// priority list stay out, and that is said.
+func (s *starter) load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, names []string) (*qwen.Model, error) {
+	for {
+		m, err := qwen.Load(ctx, folder, c, qwen.Options{Open: s.open, ActBytes: s.machine.actBytes(), Checkpoints: names})
+		if err == nil || !errors.Is(err, errRoom) || len(names) == 1 {
+			return m, err
+		}
+		last := len(names) - 1
+		s.log.Warn("a checkpoint stays out: the model does not fit with it", "checkpoint", names[last], "reason", err.Error())
+		names = names[:last]
+	}
+}
+
+// open makes the machine's backend, and says what a picture like the model's own takes before
+// the first one is asked for. One that doesn't fit is a warning here, since smaller ones may.
+func (s *starter) open(need plan.Result) (compute.Backend, int64, error) {
+	b, arena, err := s.machine.open(need)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, stage := range append(need.Stages, need.Total) {
+		s.log.Info("plan", "stage", stage.Name, "tflop", math.Round(float64(stage.FLOPs)/1e8)/1e4, "launches", stage.Launches, "arenaBytes", stage.ArenaPeak)
+	}
+	s.log.Info("plan", "weightBytes", need.WeightBytes, "arenaBytes", arena)
+	if need.Total.ArenaPeak > arena {
+		s.log.Warn("a picture of the model's own area does not fit: smaller ones may", "takesBytes", need.Total.ArenaPeak, "arenaBytes", arena)
+	}
+	return b, arena, nil
+}
