@@ -20,7 +20,9 @@ import (
 
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
+	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
 	"github.com/plimsoll-oci/plimsoll/runtime/models"
+	"github.com/plimsoll-oci/plimsoll/runtime/plan"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen/picture"
 	"github.com/plimsoll-oci/plimsoll/runtime/ref"
@@ -237,7 +239,8 @@ func TestEditorErrors(t *testing.T) {
 	require.NoError(t, err)
 	load := func(arena int64) (*editor, *ref.Backend) {
 		b := ref.New(ref.Options{ArenaBytes: arena})
-		m, err := qwen.Load(t.Context(), folder, c, qwen.Options{Backend: b, ActBytes: 4, ArenaBytes: arena, Checkpoints: []string{"lightning"}})
+		open := func(plan.Result) (compute.Backend, int64, error) { return b, arena, nil }
+		m, err := qwen.Load(t.Context(), folder, c, qwen.Options{Open: open, Plan: plan.Options{ActBytes: 4}, Checkpoints: []string{"lightning"}})
 		require.NoError(t, err)
 		t.Cleanup(func() { m.Close() })
 		return &editor{m, c}, b
@@ -259,6 +262,17 @@ func TestEditorErrors(t *testing.T) {
 		b.Finite(x, "what the test broke")
 	}
 	_, err = e.Edit(t.Context(), wish)
-	require.ErrorIs(t, err, server.ErrUnusable)
+	require.ErrorContains(t, err, "what the test broke")
+	require.NotErrorIs(t, err, server.ErrUnusable)
 	require.NotErrorIs(t, err, server.ErrMemory)
+	wish.Progress = func(int, int) {}
+	_, err = e.Edit(t.Context(), wish)
+	require.NoError(t, err)
+
+	for _, cause := range []error{qwen.ErrUnusable, cuda.ErrLost, cuda.ErrHung} {
+		require.ErrorIs(t, forService(cause), server.ErrUnusable)
+	}
+	for _, cause := range []error{qwen.ErrMemory, cuda.ErrMemory} {
+		require.ErrorIs(t, forService(cause), server.ErrMemory)
+	}
 }
