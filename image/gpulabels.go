@@ -10,14 +10,11 @@ import (
 
 // The labels about GPUs, for schedulers and people that choose a node before they pull. They
 // follow from model.json alone, by package verify/gpu's table and formulas, and say of
-// themselves that nothing was measured.
+// themselves where they were measured.
 const (
-	// LabelGPU lists the compute capabilities for which the design has a route to every
-	// checkpoint aboard, "sm_80,sm_86", or says "none".
+	// LabelGPU lists the compute capabilities on which the runtime runs every checkpoint
+	// aboard, "sm_80,sm_86", or says "none".
 	LabelGPU = labelPrefix + "gpu"
-	// LabelGPUNative lists those of them with tensor cores for the checkpoints' own 4 bits;
-	// the others take a wider type.
-	LabelGPUNative = labelPrefix + "gpu.native"
 	// LabelGPUStatus says in a sentence what the lists are worth.
 	LabelGPUStatus = labelPrefix + "gpu.status"
 	// LabelGPUMemory and a mode of package verify/gpu is the device memory in bytes that the
@@ -28,14 +25,13 @@ const (
 )
 
 // addGPU adds the labels of the checkpoints aboard; memory only where the lock knows
-// the tensors of all of them.
+// the tensors of all of them, and all of them run.
 func addGPU(out map[string]string, c *manifests.ModelConfig) {
 	m := gpu.Describe(c)
 	if m == nil {
 		return
 	}
-	out[LabelGPU] = capabilities(m, func(g gpu.Generation) bool { return g.Planned })
-	out[LabelGPUNative] = capabilities(m, func(g gpu.Generation) bool { return g.Native })
+	out[LabelGPU] = capabilities(m, func(g gpu.Generation) bool { return g.Runs })
 	out[LabelGPUStatus] = m.Status
 	for _, n := range m.Memory {
 		out[LabelGPUMemory+string(n.Mode)] = fmt.Sprint(n.Bytes)

@@ -77,7 +77,10 @@ func (m *modelNeeds) text() string {
 	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "CHECKPOINT\tMODE\tMEMORY, ESTIMATED FOR %d PIXELS\n", m.PixelArea)
 	for _, c := range m.Checkpoints {
-		if len(c.Needs) == 0 {
+		switch {
+		case !c.Runs():
+			fmt.Fprintf(table, "%s\t-\t%s does not run\n", c.Name, strings.ToUpper(c.Precision))
+		case len(c.Needs) == 0:
 			fmt.Fprintf(table, "%s\t-\tunknown: model.json has no sums of tensors\n", c.Name)
 		}
 		for _, n := range c.Needs {
@@ -88,12 +91,15 @@ func (m *modelNeeds) text() string {
 	return out.String()
 }
 
-// text is a line, and one more with the way out. Nothing gets a ✓: nothing was run.
+// text is a line, and one more with the way out. A ✓ is for what was measured on such a GPU.
 func (a checkpointAdvice) text(ordinal int) string {
 	mark := "✗"
 	switch a.Verdict {
-	case gpu.Planned:
+	case gpu.Runs:
 		mark = "-"
+		if a.Route.Measured {
+			mark = "✓"
+		}
 	case gpu.OtherRuntime, gpu.Unknown:
 		mark = "⚠"
 	}

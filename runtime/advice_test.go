@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -39,11 +40,11 @@ func largeModel(t testing.TB) *manifests.ModelConfig {
 
 func TestDevicesAdvise(t *testing.T) {
 	model := needsOf(largeModel(t))
-	list := deviceList{SchemaVersion: 1, CUDA: "13.0", Model: model}
+	list := deviceList{SchemaVersion: 2, CUDA: "13.0", Model: model}
 	for i, d := range []cuda.Device{
 		{Name: "H100", Capability: cuda.Capability{Major: 9}, TotalMemory: 85_029_158_912},
-		{Name: "4090", Capability: cuda.Capability{Major: 8, Minor: 9}, TotalMemory: 25_757_220_864},
-		{Name: "5090", Capability: cuda.Capability{Major: 12}, TotalMemory: 2_000_000_000},
+		{Name: "L40S", Capability: cuda.Capability{Major: 8, Minor: 9}, TotalMemory: 47_696_576_512},
+		{Name: "5090 D", Capability: cuda.Capability{Major: 12}, TotalMemory: 25_757_220_864},
 		{Name: "V100", Capability: cuda.Capability{Major: 7}, TotalMemory: 34_000_000_000},
 	} {
 		d.Ordinal = i
@@ -51,20 +52,20 @@ func TestDevicesAdvise(t *testing.T) {
 	}
 	text := list.text()
 	for _, want := range []string{
-		"\nsmall-edit (planned, unmeasured: this release verifies the model and does not run it)\n",
+		"\nsmall-edit (INT4 runs on compute capability 8.0 and later, measured on 9.0 alone; NVFP4 does not run)\n",
 		"CHECKPOINT  MODE           MEMORY, ESTIMATED FOR 1048576 PIXELS\n",
-		"fast        resident-int8  37.97 GB\n", "fast        offload        2.71 GB\n",
-		"plain       -              unknown: model.json has no sums of tensors\n",
-		"\n- GPU 0, fast: INT4 rank 16 on sm_90: int8 and bf16 tensor cores, planned, unmeasured; nunchaku refuses this GPU, which has no tensor cores for 4-bit integers; mode resident-int8, 37.97 GB\n",
+		"fast        resident-int8  38.19 GB\n", "fast        resident       31.82 GB\n",
+		"plain       -              NVFP4 does not run\n",
+		"\n✓ GPU 0, fast: INT4 rank 16 on sm_90: runs, measured; int8 tensor cores, weights in 8 bits, or bf16 tensor cores, 4-bit weights unpacked; nunchaku refuses this GPU, which has no tensor cores for 4-bit integers; mode resident-int8, 38.19 GB\n",
 		"\n✗ GPU 0, plain: this file is NVFP4 (needs sm_120 or sm_121); your GPU is sm_90; the INT4 twin is svdq-int4_r16.safetensors\n  hint: take svdq-int4_r16.safetensors\n",
-		"\n- GPU 1, fast: INT4 rank 16 on sm_89: native 4-bit tensor cores, planned, unmeasured; mode component, 17.27 GB\n",
-		"\n✗ GPU 2, fast: INT4 rank 16 needs 2.71 GB of memory at least (offload); your GPU has 2.00 GB\n",
-		"\n⚠ GPU 2, plain: NVFP4 rank 16 fits sm_120, but not this project's plans",
+		"\n- GPU 1, fast: INT4 rank 16 on sm_89: runs, unmeasured on such a GPU; bf16 tensor cores, 4-bit weights unpacked; mode resident, 31.82 GB\n",
+		"\n✗ GPU 2, fast: INT4 rank 16 needs about 31.82 GB of memory (resident); your GPU has 25.76 GB\n  hint: use a GPU with more memory: a mode that takes less is not built yet\n",
+		"\n⚠ GPU 2, plain: NVFP4 rank 16 fits sm_120, but this runtime does not run it there",
 		"\n⚠ GPU 3, fast: nothing is known about sm_70",
 	} {
 		require.Contains(t, text, want)
 	}
-	require.NotContains(t, text, "✓", "nothing was run")
+	require.Equal(t, 1, strings.Count(text, "✓"), "for what was measured alone")
 
 	data, err := json.Marshal(list)
 	require.NoError(t, err)
@@ -86,10 +87,17 @@ func TestDevicesAdvise(t *testing.T) {
 		}
 	}
 	require.NoError(t, json.Unmarshal(data, &back))
-	require.Len(t, back.Model.Checkpoints[0].Memory, 5)
+	require.Len(t, back.Model.Checkpoints[0].Memory, 2)
 	require.Equal(t, "resident-int8", back.Model.Checkpoints[0].Memory[0].Mode)
 	require.Equal(t, "wrong-precision", back.Devices[1].Checkpoints[1].Verdict)
-	require.False(t, back.Devices[0].Checkpoints[0].Route.Measured)
+	require.Equal(t, "runs", back.Devices[0].Checkpoints[0].Verdict)
+	require.True(t, back.Devices[0].Checkpoints[0].Route.Measured)
+	require.False(t, back.Devices[1].Checkpoints[0].Route.Measured)
+	require.Equal(t, "too-small", back.Devices[2].Checkpoints[0].Verdict)
+
+	c := largeModel(t)
+	c.Tensors = nil
+	require.Contains(t, needsOf(c).text(), "fast        -     unknown: model.json has no sums of tensors\n")
 }
 
 // TestDevicesReadModelJSON: a model.json is read where there is one, and a broken one is not
@@ -106,7 +114,7 @@ func TestDevicesReadModelJSON(t *testing.T) {
 	require.Len(t, model.Checkpoints, 2)
 	var out bytes.Buffer
 	require.ErrorIs(t, (&program{stdout: &out}).listDevices(true, refuse, model), cuda.ErrNoDriver)
-	require.Contains(t, out.String(), `"status": "planned, unmeasured`, "what a model needs is known without a GPU")
+	require.Contains(t, out.String(), `"status": "INT4 runs`, "what a model needs is known without a GPU")
 
 	got := runProgram(t, nil, "devices", "-config="+path+".not")
 	require.Equal(t, 2, got.code)

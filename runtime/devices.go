@@ -13,6 +13,7 @@ import (
 
 // deviceList is the result of the devices command.
 type deviceList struct {
+	// SchemaVersion is 2 since routes say "runs" where they said "planned".
 	SchemaVersion int `json:"schemaVersion"`
 	// Error says why there are no devices; with it the exit code is not 0.
 	Error string `json:"error,omitempty"`
@@ -66,7 +67,7 @@ func (p *program) listDevices(asJSON bool, open func() (*cuda.Driver, error), mo
 // readDevices asks the driver. The list is complete in any case: with an error it says so
 // itself, and what the model needs is in it all the same.
 func readDevices(open func() (*cuda.Driver, error), model *modelNeeds) (deviceList, error) {
-	list := deviceList{SchemaVersion: 1, Devices: []deviceStatus{}, Model: model}
+	list := deviceList{SchemaVersion: 2, Devices: []deviceStatus{}, Model: model}
 	driver, err := open()
 	if err != nil {
 		list.Error = err.Error()

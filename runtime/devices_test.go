@@ -26,7 +26,7 @@ func TestDevices(t *testing.T) {
 		}
 	}
 	require.NoError(t, json.Unmarshal([]byte(asJSON.stdout), &list))
-	require.Equal(t, 1, list.SchemaVersion)
+	require.Equal(t, 2, list.SchemaVersion)
 	require.NotNil(t, list.Devices)
 	if err == nil {
 		require.Zero(t, text.code, text.stderr)
@@ -52,7 +52,7 @@ func TestDevicesWithoutDriver(t *testing.T) {
 	p := &program{stdout: &out}
 	err := p.listDevices(true, refuse, nil)
 	require.ErrorIs(t, err, cuda.ErrNoDriver)
-	require.JSONEq(t, `{"schemaVersion":1,"error":"no CUDA driver: libcuda.so.1: not found","devices":[]}`, out.String())
+	require.JSONEq(t, `{"schemaVersion":2,"error":"no CUDA driver: libcuda.so.1: not found","devices":[]}`, out.String())
 
 	out.Reset()
 	require.ErrorIs(t, p.listDevices(false, refuse, nil), cuda.ErrNoDriver)
@@ -70,7 +70,7 @@ func (fullDisk) Write([]byte) (int, error) { return 0, errors.New("no space") }
 
 func TestDeviceListText(t *testing.T) {
 	free := int64(84_437_303_296)
-	list := deviceList{SchemaVersion: 1, Driver: "580.159.04", CUDA: "13.0", Devices: []deviceStatus{
+	list := deviceList{SchemaVersion: 2, Driver: "580.159.04", CUDA: "13.0", Devices: []deviceStatus{
 		{
 			Device: cuda.Device{
 				Name: "NVIDIA H100 80GB HBM3", UUID: "deadbeef-0405-0607-0809-0a0b0c0d0eff", PCIBusID: "0000:0A:00.0",

@@ -13,6 +13,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/runtime/plan"
 	"github.com/plimsoll-oci/plimsoll/runtime/ref"
 	"github.com/plimsoll-oci/plimsoll/runtime/server"
+	"github.com/plimsoll-oci/plimsoll/verify/gpu"
 )
 
 // The devices that -device names.
@@ -32,7 +33,7 @@ const (
 const (
 	// gpuReserve is what stays free on a GPU beside weights and activations: compiled kernels,
 	// unpacked weights of one linear, and what the driver takes as it goes along.
-	gpuReserve = 1 << 30
+	gpuReserve = gpu.Reserve
 	// gpuArena is how many times the activations of a usual picture a GPU's arena has room
 	// for, where there is memory: larger pictures and longer prompts are welcome.
 	gpuArena = 3

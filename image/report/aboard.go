@@ -88,7 +88,8 @@ type Checkpoint struct {
 	File      string `json:"file"`
 	Precision string `json:"precision"`
 	Rank      int    `json:"rank"`
-	// Memory lists the modes; empty where the lock does not know the tensors.
+	// Memory lists the modes; empty where the lock does not know the tensors, and where the
+	// checkpoint runs nowhere.
 	Memory []gpu.Need `json:"memory"`
 	// Generations lists the compute capabilities about which something is known.
 	Generations []Generation `json:"generations"`
@@ -100,7 +101,7 @@ type Generation struct {
 	Capability string     `json:"capability"`
 	Method     gpu.Method `json:"method"`
 	Nunchaku   bool       `json:"nunchaku"`
-	Planned    bool       `json:"planned"`
+	Runs       bool       `json:"runs"`
 	Measured   bool       `json:"measured"`
 	Note       string     `json:"note,omitempty"`
 }
@@ -119,7 +120,7 @@ func (in Input) gpu() *GPU {
 		for _, r := range gpu.Routes(c.Precision) {
 			to.Generations = append(to.Generations, Generation{
 				Capability: r.Capability.String(), Method: r.Method, Nunchaku: r.Nunchaku,
-				Planned: r.Planned, Measured: r.Measured, Note: r.Note,
+				Runs: r.Runs, Measured: r.Measured, Note: r.Note,
 			})
 		}
 		out.Checkpoints = append(out.Checkpoints, to)
@@ -129,11 +130,8 @@ func (in Input) gpu() *GPU {
 
 // modeNotes explain the modes in a few words.
 var modeNotes = map[gpu.Mode]string{
-	gpu.ResidentInt8: "everything on the GPU, 4-bit linears widened to int8 once",
-	gpu.Resident:     "everything on the GPU",
-	gpu.Component:    "one component at a time",
-	gpu.Transformer:  "the transformer's share alone, for comparison",
-	gpu.Offload:      "streamed block by block",
+	gpu.ResidentInt8: "everything on the GPU, 4-bit linears in 8 bits (compute capability 9.0)",
+	gpu.Resident:     "everything on the GPU, 4-bit linears packed",
 }
 
 // memorySection lists what the modes take of a GPU.
@@ -151,10 +149,15 @@ func (r *Report) memorySection() Section {
 		}
 		out.Lines = append(out.Lines, l)
 	}
-	if len(modes) == 0 {
+	if slices.ContainsFunc(r.GPU.Checkpoints, Checkpoint.unknown) {
 		out.Notes = append(out.Notes, "The lock does not know the tensors yet: the fetch target adds them.")
 	}
 	return out
+}
+
+// unknown says that the checkpoint runs, and what it takes is not known.
+func (c Checkpoint) unknown() bool {
+	return len(c.Memory) == 0 && slices.ContainsFunc(c.Generations, func(g Generation) bool { return g.Runs })
 }
 
 // modes lists the modes of all checkpoints, each once.
@@ -182,7 +185,7 @@ func (c Checkpoint) need(m gpu.Mode) string {
 
 // generationsSection lists GPU generations for each precision aboard.
 func (r *Report) generationsSection() Section {
-	out := Section{ID: "generations", Title: "GPU generations", Columns: []string{"Precision", "Planned", "Measured", "nunchaku"}}
+	out := Section{ID: "generations", Title: "GPU generations", Columns: []string{"Precision", "Runs", "Measured", "nunchaku"}}
 	seen := map[string]bool{}
 	for _, c := range r.GPU.Checkpoints {
 		if seen[c.Precision] {
@@ -200,7 +203,7 @@ func (r *Report) generationsSection() Section {
 func (s *Section) addGeneration(precision string, g Generation) {
 	l := Line{
 		Label: g.Capability, Code: true, Notes: []string{string(g.Method)},
-		Cells: []string{strings.ToUpper(precision), yes(g.Planned), yes(g.Measured), yes(g.Nunchaku)},
+		Cells: []string{strings.ToUpper(precision), yes(g.Runs), yes(g.Measured), yes(g.Nunchaku)},
 	}
 	if g.Note != "" {
 		l.Notes[0] += "; " + g.Note

@@ -41,7 +41,7 @@ import "github.com/plimsoll-oci/plimsoll/manifests"
 
 // SchemaVersion is the version of the JSON document. It grows whenever a field changes its
 // meaning or goes; a new field alone does not raise it.
-const SchemaVersion = 1
+const SchemaVersion = 2
 
 // The kinds of layers.
 const (

@@ -12,10 +12,11 @@ type Verdict string
 
 // The verdicts.
 const (
-	// Planned: the design has a route and the memory is enough for a mode of it, or is not
+	// Runs: the runtime runs it, and the memory is enough for one of its modes or is not
 	// known.
-	Planned Verdict = "planned"
-	// TooSmall: there is a route, but the GPU has less memory than its least mode needs.
+	Runs Verdict = "runs"
+	// TooSmall: the runtime would run it, but the GPU has less memory than the least mode
+	// needs.
 	TooSmall Verdict = "too-small"
 	// OtherRuntime: the file fits the GPU, but only another runtime is for the pair.
 	OtherRuntime Verdict = "other-runtime"
@@ -28,10 +29,10 @@ const (
 // Advice is a verdict with its reasons.
 type Advice struct {
 	Verdict Verdict `json:"verdict"`
-	// Route is how the checkpoint would run; nil where no route is known.
+	// Route is how the checkpoint runs; nil where no route is known.
 	Route *Route `json:"route,omitempty"`
 	// Mode is the roomiest mode that fits, and Bytes what it takes; "" and 0 where none
-	// fits, where memory is not known, or without a planned route.
+	// fits, where memory is not known, or where the runtime does not run the checkpoint.
 	Mode  Mode  `json:"mode,omitempty"`
 	Bytes int64 `json:"bytes,omitempty"`
 	// Message is a sentence with both sides.
@@ -41,17 +42,17 @@ type Advice struct {
 }
 
 // Advise says whether a GPU is one for the checkpoint. memory is the GPU's, in bytes, as
-// the driver gives its total; below 1 it is not known. What it answers is about the format
-// and the design, see Status: nothing of it was measured.
+// the driver gives its total; below 1 it is not known. The answer's Route says whether
+// anything was measured on such a GPU.
 func (c Checkpoint) Advise(gpu Capability, memory int64) Advice {
 	r, ok := Find(c.Precision, gpu)
 	switch {
-	case ok && r.Planned:
+	case ok && r.Runs:
 		return c.place(r, memory)
 	case ok:
 		return Advice{
 			Verdict: OtherRuntime, Route: &r,
-			Message: fmt.Sprintf("%s rank %d fits %s, but not this project's plans: %s", title(c.Precision), c.Rank, gpu, r.Note),
+			Message: fmt.Sprintf("%s rank %d fits %s, but this runtime does not run it there: %s", title(c.Precision), c.Rank, gpu, r.Note),
 			Hint:    c.twinHint(gpu),
 		}
 	case known(gpu):
@@ -70,33 +71,41 @@ func (c Checkpoint) Advise(gpu Capability, memory int64) Advice {
 
 // place chooses the roomiest mode that fits.
 func (c Checkpoint) place(r Route, memory int64) Advice {
-	a := Advice{Verdict: Planned, Route: &r}
-	a.Message = fmt.Sprintf("%s rank %d on %s: %s, planned, unmeasured", title(c.Precision), c.Rank, r.Capability, r.Method)
+	a := Advice{Verdict: Runs, Route: &r}
+	a.Message = fmt.Sprintf("%s rank %d on %s: runs, %s; %s", title(c.Precision), c.Rank, r.Capability, measured(r.Measured), r.Method)
 	if r.Note != "" {
 		a.Message += "; " + r.Note
 	}
 	if memory < 1 || len(c.Needs) == 0 {
 		return a
 	}
-	var least int64
+	var least Need
 	for _, n := range c.Needs {
-		if n.Mode == Transformer || n.Mode == ResidentInt8 && r.Method != Int8 {
+		if n.Mode == ResidentInt8 && r.Method != Int8 {
 			continue
 		}
 		if n.Bytes <= memory {
 			a.Mode, a.Bytes = n.Mode, n.Bytes
 			return a
 		}
-		least = n.Bytes
+		least = n
 	}
 	a.Verdict = TooSmall
-	a.Message = fmt.Sprintf("%s rank %d needs %s of memory at least (%s); your GPU has %s", title(c.Precision), c.Rank, size(least), Offload, size(memory))
+	a.Message = fmt.Sprintf("%s rank %d needs about %s of memory (%s); your GPU has %s", title(c.Precision), c.Rank, size(least.Bytes), least.Mode, size(memory))
+	a.Hint = "use a GPU with more memory: a mode that takes less is not built yet"
 	return a
 }
 
-// twinHint names the twin where the project plans a route for it, or nunchaku has one.
+func measured(yes bool) string {
+	if yes {
+		return "measured"
+	}
+	return "unmeasured on such a GPU"
+}
+
+// twinHint names the twin where this runtime or nunchaku runs it.
 func (c Checkpoint) twinHint(gpu Capability) string {
-	if r, ok := Find(other(c.Precision), gpu); ok && (r.Planned || r.Nunchaku) {
+	if r, ok := Find(other(c.Precision), gpu); ok && (r.Runs || r.Nunchaku) {
 		return "take " + c.twin()
 	}
 	return ""

@@ -42,17 +42,21 @@ func TestRoutes(t *testing.T) {
 		}
 		return out
 	}
-	planned := func(r gpu.Route) bool { return r.Planned }
+	runs := func(r gpu.Route) bool { return r.Runs }
+	measured := func(r gpu.Route) bool { return r.Measured }
 	nunchaku := func(r gpu.Route) bool { return r.Nunchaku }
-	require.Equal(t, []string{"sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_103", "sm_120", "sm_121"}, names(svdq.Int4, planned))
+	require.Equal(t, []string{"sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_103", "sm_120", "sm_121"}, names(svdq.Int4, runs))
 	require.Equal(t, []string{"sm_75", "sm_80", "sm_86", "sm_89"}, names(svdq.Int4, nunchaku))
-	require.Equal(t, []string{"sm_80", "sm_86", "sm_89"}, names(svdq.Int4, func(r gpu.Route) bool { return r.Method == gpu.Native }))
-	require.Empty(t, names(svdq.NVFP4, planned))
+	require.Equal(t, []string{"sm_90"}, names(svdq.Int4, measured))
+	require.Equal(t, []string{"sm_90"}, names(svdq.Int4, func(r gpu.Route) bool { return r.Method == gpu.Int8 }), "Hopper alone has 8 bits")
+	require.Empty(t, names(svdq.NVFP4, runs))
+	require.Empty(t, names(svdq.NVFP4, measured))
 	require.Equal(t, []string{"sm_120", "sm_121"}, names(svdq.NVFP4, nunchaku))
 	require.Empty(t, gpu.Routes("fp8"))
 	for _, precision := range []string{svdq.Int4, svdq.NVFP4} {
 		for _, r := range gpu.Routes(precision) {
-			require.False(t, r.Measured, "nothing runs yet, so nothing was measured")
+			ours := r.Method == gpu.BF16 || r.Method == gpu.Int8
+			require.Equal(t, r.Runs, ours, "%v: nothing here multiplies 4 bits", r.Capability)
 			found, ok := gpu.Find(precision, r.Capability)
 			require.True(t, ok)
 			require.Equal(t, r, found, "a pair is there once")
@@ -82,23 +86,25 @@ func TestAdvice(t *testing.T) {
 		"nvfp4 on Hopper": {nvfp4, "sm_90", 80 * gb, gpu.WrongPrecision, "", "your GPU is sm_90; the INT4 twin is svdq-int4_r128", "take svdq-int4"},
 		"nvfp4 on Blackwell": {
 			nvfp4, "sm_120", 32 * gb, gpu.OtherRuntime, "",
-			"NVFP4 rank 128 fits sm_120, but not this project's plans: with CUDA 12.8 or later", "take svdq-int4_r128-qwen-image-edit.safetensors",
+			"NVFP4 rank 128 fits sm_120, but this runtime does not run it there: nunchaku needs CUDA 12.8 or later", "take svdq-int4_r128-qwen-image-edit.safetensors",
 		},
-		"int4 on Blackwell": {int4, "sm_120", 32 * gb, gpu.Planned, gpu.Resident, "nunchaku takes NVFP4 files only on this GPU", ""},
+		"int4 on Blackwell": {int4, "sm_120", 34 * gb, gpu.Runs, gpu.Resident, "runs, unmeasured on such a GPU; bf16 tensor cores, 4-bit weights unpacked; nunchaku takes NVFP4 files only on this GPU", ""},
 		"int4 on Hopper": {
-			int4, "sm_90", 80 * gb, gpu.Planned, gpu.ResidentInt8,
-			"INT4 rank 128 on sm_90: int8 and bf16 tensor cores, planned, unmeasured; nunchaku refuses this GPU, which has no tensor cores for 4-bit integers", "",
+			int4, "sm_90", 80 * gb, gpu.Runs, gpu.ResidentInt8,
+			"INT4 rank 128 on sm_90: runs, measured; int8 tensor cores, weights in 8 bits, or bf16 tensor cores, 4-bit weights unpacked; nunchaku refuses this GPU", "",
 		},
-		"int4 on a slice of Hopper": {int4, "sm_90", 33 * gb, gpu.Planned, gpu.Resident, "planned, unmeasured", ""},
-		"int4 on a 4090":            {int4, "sm_89", 25_757_220_864, gpu.Planned, gpu.Component, "INT4 rank 128 on sm_89: native 4-bit tensor cores, planned, unmeasured", ""},
-		"int4 on an A100":           {int4, "sm_80", 80 * gb, gpu.Planned, gpu.Resident, "native 4-bit", ""},
-		"int4 on 16 GB":             {int4, "sm_86", 16 * gb, gpu.Planned, gpu.Offload, "native 4-bit", ""},
-		"int4 on 2 GB":              {int4, "sm_86", 2 * gb, gpu.TooSmall, "", "INT4 rank 128 needs 2.", ""},
-		"memory not known":          {int4, "sm_86", 0, gpu.Planned, "", "planned, unmeasured", ""},
-		"int4 on Turing":            {int4, "sm_75", 11 * gb, gpu.OtherRuntime, "", "no bf16, and nunchaku fails there with this model family", ""},
-		"nvfp4 on Turing":           {nvfp4, "sm_75", 11 * gb, gpu.WrongPrecision, "", "your GPU is sm_75", "take svdq-int4"},
-		"Volta":                     {int4, "sm_70", 32 * gb, gpu.Unknown, "", "nothing is known about sm_70: INT4 files are for sm_75, sm_80,", ""},
-		"not listed":                {nvfp4, "sm_110", 32 * gb, gpu.Unknown, "", "nothing is known about sm_110: NVFP4 files are for sm_120 or sm_121", ""},
+		"int4 on a slice of Hopper": {int4, "sm_90", 33 * gb, gpu.Runs, gpu.Resident, "runs, measured", ""},
+		"int4 on an A100":           {int4, "sm_80", 80 * gb, gpu.Runs, gpu.Resident, "runs, unmeasured on such a GPU; bf16 tensor cores", ""},
+		"int4 on a 4090": {
+			int4, "sm_89", 25_757_220_864, gpu.TooSmall, "", "INT4 rank 128 needs about 30.57 GB of memory (resident); your GPU has 25.76 GB",
+			"use a GPU with more memory: a mode that takes less is not built yet",
+		},
+		"int4 on a smaller slice": {int4, "sm_90", 20 * gb, gpu.TooSmall, "", "needs about 30.57 GB of memory (resident); your GPU has 20.00 GB", "more memory"},
+		"memory not known":        {int4, "sm_86", 0, gpu.Runs, "", "runs, unmeasured on such a GPU", ""},
+		"int4 on Turing":          {int4, "sm_75", 11 * gb, gpu.OtherRuntime, "", "no bf16, and nunchaku fails there with this model family", ""},
+		"nvfp4 on Turing":         {nvfp4, "sm_75", 11 * gb, gpu.WrongPrecision, "", "your GPU is sm_75", "take svdq-int4"},
+		"Volta":                   {int4, "sm_70", 32 * gb, gpu.Unknown, "", "nothing is known about sm_70: INT4 files are for sm_75, sm_80,", ""},
+		"not listed":              {nvfp4, "sm_110", 32 * gb, gpu.Unknown, "", "nothing is known about sm_110: NVFP4 files are for sm_120 or sm_121", ""},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

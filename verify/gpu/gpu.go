@@ -7,14 +7,15 @@
 //     has tensor cores for one, for the other or for neither. This is a fact about hardware.
 //   - What nunchaku, the public runtime of the format, accepts. It refuses all that has no
 //     4-bit tensor cores for the file's own precision.
-//   - What this project plans. Four-bit codes fit eight-bit ones exactly, so an INT4 file
-//     can run on int8 tensor cores where nunchaku refuses. A plan is marked as one: this
-//     release's runtime verifies a model and does not run it, so no route is measured, and
-//     none is claimed to run.
+//   - What this project's runtime runs. It makes a bf16 matrix of the 4-bit weights of a
+//     linear and multiplies that on bf16 tensor cores, which every GPU of compute capability
+//     8.0 or later has. So an INT4 file runs where nunchaku refuses it too. NVFP4 files are
+//     refused. What runs was not measured everywhere: that is said route by route.
 //
 // Memory is computed from the bytes of the tensors aboard (manifests.TensorSums, taken from
-// the headers of verified files) and from what the pipeline keeps beside them for one
-// picture; the formulas are at their functions. They are estimates until they are measured.
+// the headers of verified files) and from what the runtime keeps beside them for one
+// picture; the formulas are at their functions. They are estimates, near what the runtime
+// asks for before it loads a model.
 //
 // The package is pure: data and functions, no device is asked. Describe gives all of it for
 // one model; Checkpoint.Advise answers for one checkpoint on one GPU.
@@ -30,8 +31,8 @@ import (
 	"github.com/plimsoll-oci/plimsoll/verify/svdq"
 )
 
-// Status is what labels and listings say of every route, in one sentence.
-const Status = "planned, unmeasured: this release verifies the model and does not run it"
+// Status is what labels and listings say of the routes, in one sentence.
+const Status = "INT4 runs on compute capability 8.0 and later, measured on 9.0 alone; NVFP4 does not run"
 
 // Capability is a CUDA compute capability.
 type Capability struct{ Major, Minor int }
@@ -59,13 +60,16 @@ func (c Capability) compare(o Capability) int {
 // Method is how the 4-bit linears are multiplied.
 type Method string
 
-// The methods.
+// The methods. BF16 and Int8 are this project's, the others nunchaku's.
 const (
+	// BF16 makes a bf16 matrix of the weights of one linear at a time, smoothing and branch
+	// of low rank included, for activations in bf16.
+	BF16 Method = "bf16 tensor cores, 4-bit weights unpacked"
+	// Int8 is BF16, or, where there is memory, weights that were made 8 bits when they were
+	// loaded and activations that are rounded to 8 bits.
+	Int8 Method = "int8 tensor cores, weights in 8 bits, or bf16 tensor cores, 4-bit weights unpacked"
 	// Native multiplies in the file's own precision: mma on s4, or on scaled e2m1.
 	Native Method = "native 4-bit tensor cores"
-	// Int8 widens INT4 codes to int8, exactly, and multiplies on int8 tensor cores, with
-	// bf16 for the rest.
-	Int8 Method = "int8 and bf16 tensor cores"
 	// Half is Native with fp16 in place of bf16, which the GPU lacks.
 	Half Method = "native 4-bit tensor cores, fp16 instead of bf16"
 )
@@ -74,12 +78,13 @@ const (
 type Route struct {
 	Precision  string     `json:"precision"` // svdq.Int4 or svdq.NVFP4
 	Capability Capability `json:"capability"`
-	Method     Method     `json:"method"`
+	// Method is this project's where it runs the pair, nunchaku's where it does not.
+	Method Method `json:"method"`
 	// Nunchaku says that the public runtime accepts the pair.
 	Nunchaku bool `json:"nunchaku"`
-	// Planned says that this project's design has the route; it is no claim that it runs.
-	Planned bool `json:"planned"`
-	// Measured says that this project measured the route.
+	// Runs says that this project's runtime runs the pair.
+	Runs bool `json:"runs"`
+	// Measured says that it was measured on such a GPU.
 	Measured bool `json:"measured"`
 	// Note is what else a user should know, a clause, "" for nothing.
 	Note string `json:"note,omitempty"`
@@ -87,27 +92,32 @@ type Route struct {
 
 const refused = "nunchaku refuses this GPU, which has no tensor cores for 4-bit integers"
 
-// routes is the table. Native INT4 on sm_75, 80, 86 and 89 and NVFP4 on sm_120 and 121 are
-// what nunchaku's build and its hardware check accept (nunchaku 1.2: setup.py,
-// check_hardware_compatibility); NVFP4 kernels are gated at sm_120. On sm_90 and sm_120
-// mma on s4 is emulated, at a fortieth of s8 (measured on an H100), so the route there is
-// int8; datacenter Blackwell (sm_100, 103) has no s4 either. Generations that are not
-// listed are not known.
+// onlyNVFP4 is about INT4 on a GPU with tensor cores for NVFP4.
+const onlyNVFP4 = "nunchaku takes NVFP4 files only on this GPU"
+
+// routes is the table. INT4 on sm_75, 80, 86 and 89 and NVFP4 on sm_120 and 121 are what
+// nunchaku's build and its hardware check accept (nunchaku 1.2: setup.py,
+// check_hardware_compatibility); NVFP4 kernels are gated at sm_120. Nobody multiplies 4 bits
+// on sm_90 and sm_120, where mma on s4 is emulated, at a fortieth of s8 (measured on an
+// H100); datacenter Blackwell (sm_100, 103) has no s4 either. Package runtime/kernels needs
+// 8.0, and 9.0 for weights in 8 bits; its README has what was measured, all of it on an
+// H100. The kernels that all others take were made to run there too. Generations that are
+// not listed are not known.
 var routes = []Route{
 	{
 		Precision: svdq.Int4, Capability: Capability{7, 5}, Method: Half, Nunchaku: true,
 		Note: "it has no bf16, and nunchaku fails there with this model family (nunchaku#910)",
 	},
-	{Precision: svdq.Int4, Capability: Capability{8, 0}, Method: Native, Nunchaku: true, Planned: true},
-	{Precision: svdq.Int4, Capability: Capability{8, 6}, Method: Native, Nunchaku: true, Planned: true},
-	{Precision: svdq.Int4, Capability: Capability{8, 9}, Method: Native, Nunchaku: true, Planned: true},
-	{Precision: svdq.Int4, Capability: Capability{9, 0}, Method: Int8, Planned: true, Note: refused},
-	{Precision: svdq.Int4, Capability: Capability{10, 0}, Method: Int8, Planned: true, Note: refused},
-	{Precision: svdq.Int4, Capability: Capability{10, 3}, Method: Int8, Planned: true, Note: refused},
-	{Precision: svdq.Int4, Capability: Capability{12, 0}, Method: Int8, Planned: true, Note: "nunchaku takes NVFP4 files only on this GPU"},
-	{Precision: svdq.Int4, Capability: Capability{12, 1}, Method: Int8, Planned: true, Note: "nunchaku takes NVFP4 files only on this GPU"},
-	{Precision: svdq.NVFP4, Capability: Capability{12, 0}, Method: Native, Nunchaku: true, Note: "with CUDA 12.8 or later; no NVFP4 route is planned here"},
-	{Precision: svdq.NVFP4, Capability: Capability{12, 1}, Method: Native, Nunchaku: true, Note: "with CUDA 13.0 or later; no NVFP4 route is planned here"},
+	{Precision: svdq.Int4, Capability: Capability{8, 0}, Method: BF16, Nunchaku: true, Runs: true},
+	{Precision: svdq.Int4, Capability: Capability{8, 6}, Method: BF16, Nunchaku: true, Runs: true},
+	{Precision: svdq.Int4, Capability: Capability{8, 9}, Method: BF16, Nunchaku: true, Runs: true},
+	{Precision: svdq.Int4, Capability: Capability{9, 0}, Method: Int8, Runs: true, Measured: true, Note: refused},
+	{Precision: svdq.Int4, Capability: Capability{10, 0}, Method: BF16, Runs: true, Note: refused},
+	{Precision: svdq.Int4, Capability: Capability{10, 3}, Method: BF16, Runs: true, Note: refused},
+	{Precision: svdq.Int4, Capability: Capability{12, 0}, Method: BF16, Runs: true, Note: onlyNVFP4},
+	{Precision: svdq.Int4, Capability: Capability{12, 1}, Method: BF16, Runs: true, Note: onlyNVFP4},
+	{Precision: svdq.NVFP4, Capability: Capability{12, 0}, Method: Native, Nunchaku: true, Note: "nunchaku needs CUDA 12.8 or later for it"},
+	{Precision: svdq.NVFP4, Capability: Capability{12, 1}, Method: Native, Nunchaku: true, Note: "nunchaku needs CUDA 13.0 or later for it"},
 }
 
 // Routes lists what is known about a precision, by capability.

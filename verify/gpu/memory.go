@@ -6,64 +6,66 @@ import (
 	"strings"
 
 	"github.com/plimsoll-oci/plimsoll/manifests"
-	"github.com/plimsoll-oci/plimsoll/verify/svdq"
 )
 
 // Mode is a way to place a model's components on a device.
 type Mode string
 
-// The modes, from the one that moves nothing during a request to the one that needs least.
+// The modes, the one that takes most first. In both, text encoder, transformer and VAE stay
+// on the device, and nothing of them moves during a request.
 const (
-	// ResidentInt8 keeps everything on the device, with the transformer's 4-bit linears
-	// unpacked to int8 once. It belongs to the method Int8.
+	// ResidentInt8 holds the transformer's 4-bit linears in 8 bits. It belongs to the method
+	// Int8.
 	ResidentInt8 Mode = "resident-int8"
-	// Resident keeps text encoder, transformer and VAE on the device.
+	// Resident holds them packed, as in the file.
 	Resident Mode = "resident"
-	// Component loads one component at a time.
-	Component Mode = "component"
-	// Transformer is the transformer's share alone; text encoder and VAE are elsewhere. It
-	// is listed for comparison and never advised.
-	Transformer Mode = "transformer"
-	// Offload streams the transformer block by block and the text encoder layer by layer.
-	Offload Mode = "offload"
 )
 
-// Need is the device memory that a mode takes, in bytes, its own CUDA context included.
+// Need is the device memory that a mode takes, in bytes, its own CUDA context included: an
+// estimate.
 type Need struct {
 	Mode  Mode  `json:"mode"`
 	Bytes int64 `json:"bytes"`
-	// Measured says that this project measured it; otherwise it is an estimate.
-	Measured bool `json:"measured"`
 }
 
-// Context is what a process's CUDA context takes of a device before anything is allocated:
-// measured on an H100 with driver 580; other GPUs take less.
-const Context = 500_000_000
-
-// Buffers that one picture needs beside weights, in rows of bf16 as wide as the stream.
-// They count what is alive at the fullest point of the planned pipeline.
 const (
-	bf16 = 2 // bytes
-	// A transformer block at its attention: the residual, the prepared input, q, k and v
-	// before and after rotation, the attention's output and the projection's.
-	transformerRows = 10
-	// A text encoder layer at its MLP, whose inside is 5.3 times as wide: the residual, the
-	// prepared input, gate, up and their product.
-	textRows = 18
-	// The VAE's last upsampler: twice the channels in fp32 (4) and in bf16 (2), the
-	// convolution's output and its input.
-	vaeRows = 8
+	// Context is what a process's CUDA context takes of a device before anything is
+	// allocated: measured on an H100 with driver 580; other GPUs take less.
+	Context = 500_000_000
+	// Reserve is what the runtime keeps free beside weights and activations: for compiled
+	// kernels, one linear's unpacked weights, and what the driver takes as it goes along.
+	Reserve = 1 << 30
 )
 
-// Tokens of one picture. A token of latents is 16 pixels a side, one of the vision tower 28.
+// What one picture needs beside weights, in rows as wide as the component's stream. It is
+// what is alive at the fullest point of each component in the runtime, whose tests hold it
+// against the runtime's own plan.
+const (
+	bf16, f32 = 2, 4 // bytes
+	// A transformer block behind its attention: the residual, q, k and v, the attention's
+	// output, the projection's, the prepared input, and the latents.
+	transformerRows = 9
+	// A text encoder layer at its MLP, whose inside is 5.3 times as wide: the residual, the
+	// prepared input, gate, up and their product.
+	textRows = 19
+	// The VAE's buffers at full resolution: a layer reads one and writes the other.
+	vaeRows = 2
+	// colours are the channels of the picture that the VAE writes, in fp32.
+	colours = 3
+	// scoreBytes bounds the scores of the VAE's attention, in fp32, together with the bf16
+	// weights made of them: it takes as many queries at a time as fit.
+	scoreBytes = 256 << 20
+)
+
+// Tokens of one picture. A token of latents is 16 pixels a side, one of the VAE's attention
+// 8, one of the vision tower 28.
 const (
 	latentPixels = 16 * 16
+	vaePixels    = 8 * 8
 	visionPixels = 28 * 28
 	// promptTokens are those of the prompt and its template, rounding of the picture's sides
-	// included: a prompt of about 90 tokens. Each further token takes 0.1 MB.
+	// included: a prompt of about 90 tokens. Each further token takes 0.06 MB.
 	promptTokens = 128
-	// mlpRatio is the inner width of the transformer's MLP over its hidden width.
-	mlpRatio = 4
 )
 
 // Picture is the request that memory is computed for.
@@ -104,56 +106,50 @@ type component struct {
 // weights is what has to be on the device.
 func (c component) weights() int64 { return c.Bytes - c.unused }
 
-// streamed is what has to be there at a time if blocks numbered parts are: those, and all
-// that is in no numbered part but tables that the host looks up.
-func (c component) streamed(blocks int64) int64 {
-	return max(c.weights()-c.Repeated-c.Lookup, 0) + blocks*c.Block
-}
-
 // set is the components that one checkpoint runs with.
 type set struct {
-	precision              string
 	transformer, text, vae component
 	picture                Picture
+	steps                  int64
 }
 
-// needs lists the modes, most memory first within each form of the weights.
-//
-//	resident    transformer + text encoder + VAE + the largest of their buffers
-//	component   the largest of (component + its buffers)
-//	transformer the transformer + its buffers
-//	offload     the largest of: 3 blocks (2 in turn, 1 resident) and what is in no block,
-//	            2 layers of the text encoder likewise, the whole VAE, each + buffers
-//
-// and the CUDA context in all. Under the method Int8, packed weights pass through a scratch
-// of one linear.
+// needs lists the modes: the components' weights, the largest of the components'
+// activations, Reserve and Context.
 func (s set) needs() []Need {
-	buffers := struct{ transformer, text, vae int64 }{
-		bf16 * transformerRows * s.transformer.Width * (s.picture.imageTokens() + s.picture.textTokens()),
-		bf16 * textRows * s.text.Width * s.picture.textTokens(),
-		bf16 * vaeRows * s.vae.Width * s.picture.area(),
+	rest := s.text.weights() + s.vae.weights() + s.activations() + Reserve + Context
+	return []Need{
+		{ResidentInt8, s.unpacked() + rest},
+		{Resident, s.transformer.weights() + rest},
 	}
-	most := max(buffers.transformer, buffers.text, buffers.vae)
-	others := s.text.weights() + s.vae.weights()
-	var out []Need
-	if s.precision == svdq.Int4 {
-		out = append(out, Need{Mode: ResidentInt8, Bytes: s.unpacked() + others + most})
-		buffers.transformer += mlpRatio * s.transformer.Width * s.transformer.Width
-	}
-	out = append(out,
-		Need{Mode: Resident, Bytes: s.transformer.weights() + others + max(most, buffers.transformer)},
-		Need{Mode: Component, Bytes: max(s.transformer.weights()+buffers.transformer, s.text.weights()+buffers.text, s.vae.weights()+buffers.vae)},
-		Need{Mode: Transformer, Bytes: s.transformer.weights() + buffers.transformer},
-		Need{Mode: Offload, Bytes: max(s.transformer.streamed(3)+buffers.transformer, s.text.streamed(2)+buffers.text, s.vae.weights()+buffers.vae)},
+}
+
+// activations is what a picture takes at the fullest point. The modulations of all steps
+// stay until the picture is there.
+func (s set) activations() int64 {
+	return s.modulations() + max(
+		bf16*transformerRows*s.transformer.Width*(s.picture.imageTokens()+s.picture.textTokens()),
+		bf16*textRows*s.text.Width*s.picture.textTokens(),
+		s.autoencoder(),
 	)
-	for i := range out {
-		out[i].Bytes += Context
-	}
-	return out
+}
+
+// modulations are 6 rows in fp32 for each stream of each block and each step. Such a stream's
+// 4-bit linears have 12 times the square of the width as weights, half a byte each: so a
+// step's rows are 4 bytes for each byte of those over the width.
+func (s set) modulations() int64 { return s.steps * f32 * s.transformer.Packed / s.transformer.Width }
+
+// autoencoder is what the VAE takes: the buffers, the picture, and the larger of what its
+// attention and its last layers, which prepare their input, need beside.
+func (s set) autoencoder() int64 {
+	area := s.picture.area()
+	tokens := area / vaePixels
+	row := bf16 * s.vae.Width * area
+	return vaeRows*row + f32*colours*area + max(row, min(scoreBytes, (f32+bf16)*tokens*tokens))
 }
 
 // unpacked is the transformer with a byte for each 4-bit weight. INT4 scales, two bytes for
-// 64 weights, give way to one for a whole output channel, which is not worth counting.
+// 64 weights, give way to one for a whole output channel, which is not worth counting. The
+// branch of low rank is counted, as the runtime does when it asks whether there is room.
 func (s set) unpacked() int64 {
 	const scalesPerPacked = 16 // packed bytes for one byte of scales
 	return s.transformer.weights() + s.transformer.Packed - s.transformer.Packed/scalesPerPacked
@@ -166,7 +162,8 @@ type Checkpoint struct {
 	File      string `json:"file"`
 	Precision string `json:"precision"`
 	Rank      int    `json:"rank"`
-	// Needs lists the modes; empty where the description does not know the tensors.
+	// Needs lists the modes; empty where the description does not know the tensors, and where
+	// the checkpoint runs nowhere.
 	Needs []Need `json:"memory,omitempty"`
 }
 
@@ -201,10 +198,20 @@ func Checkpoints(c *manifests.ModelConfig) []Checkpoint {
 	return out
 }
 
+// Runs says that there are GPUs on which the runtime runs the checkpoint.
+func (c Checkpoint) Runs() bool { return runs(c.Precision) }
+
+func runs(precision string) bool {
+	return slices.ContainsFunc(Routes(precision), func(r Route) bool { return r.Runs })
+}
+
 // needsOf computes the needs of a checkpoint beside the model's text encoder and VAE; nil
-// where one of the three, or its width, is not known.
+// where one of the three, or its width, is not known, and for one that does not run.
 func needsOf(c *manifests.ModelConfig, p manifests.ModelCheckpoint) []Need {
-	s := set{precision: p.Precision, picture: PictureOf(c)}
+	if !runs(p.Precision) {
+		return nil
+	}
+	s := set{picture: PictureOf(c), steps: int64(p.Steps)}
 	places := map[string]*component{p.Path: &s.transformer}
 	for _, source := range c.Sources {
 		if source.Role == manifests.RoleBase {

@@ -56,7 +56,7 @@ func describe(t testing.TB, rank int) *manifests.ModelConfig {
 		name := fmt.Sprintf("svdq-%s_r%d-qwen-image-edit.safetensors", p.word, rank)
 		checkpoints[name] = f
 		c.Checkpoints = append(c.Checkpoints, manifests.ModelCheckpoint{
-			Path: "checkpoints/" + name, Checkpoint: manifests.Checkpoint{Name: p.word, Precision: p.precision, Rank: rank},
+			Path: "checkpoints/" + name, Checkpoint: manifests.Checkpoint{Name: p.word, Precision: p.precision, Rank: rank, Steps: 8},
 		})
 	}
 	sum(t, c, "checkpoints/", checkpoints)
@@ -81,44 +81,40 @@ func need(t testing.TB, c gpu.Checkpoint, m gpu.Mode) float64 {
 	return float64(n) / 1e9
 }
 
-// TestRealModelAgainstPublishedFigures: the formulas meet what others measured or state
-// for this model at 1024 by 1024 with one reference.
-func TestRealModelAgainstPublishedFigures(t *testing.T) {
+// TestRealModelAgainstMeasurements: what a process took of an H100 with driver 580.159.04,
+// for an edit in 8 steps at 1024 by 1024 with one reference (runtime/kernels/README.md), less
+// that its arena had room for three such edits: 2.4 GB, of which one takes 0.79.
+func TestRealModelAgainstMeasurements(t *testing.T) {
+	const unneeded = 2.4 - 0.79
 	c := gpu.Checkpoints(realModel(t, 128))
 	require.Len(t, c, 2)
 	int4, nvfp4 := c[0], c[1]
 	require.Equal(t, []string{"svdq-int4_r128-qwen-image-edit.safetensors", "int4", "int4"}, []string{int4.File, int4.Name, int4.Precision})
+	require.InEpsilon(t, 31.7-unneeded, need(t, int4, gpu.Resident), 0.02)
 
-	// An A100 was seen with 29 GB (nunchaku#899); weights of 12.65 + 15.5 + 0.25 GB and 1 to
-	// 2 GB beside them are about 30.
-	require.InDelta(t, 30, need(t, int4, gpu.Resident), 1)
-	// The text encoder without its head, 15.5 GB, leads: 16 to 17, and nunchaku's examples ask
-	// for more than 18 GiB.
-	require.InDelta(t, 16.5, need(t, int4, gpu.Component), 0.7)
-	require.Less(t, need(t, int4, gpu.Component), 18*1.0737)
-	require.InDelta(t, 13.75, need(t, int4, gpu.Transformer), 0.3)
-	// Nunchaku states 3 to 4 GB for its block offload, which keeps more buffers.
-	require.InDelta(t, 2.5, need(t, int4, gpu.Offload), 1)
-	// 19.0 GB of unpacked transformer in place of 12.65.
+	// 19.0 GB of unpacked transformer in place of 12.65. The branch of low rank, 1.51 GB, was
+	// in the 8 bits when that was measured; plan and estimate count it beside them.
 	require.InDelta(t, 19.02-12.65, need(t, int4, gpu.ResidentInt8)-need(t, int4, gpu.Resident), 0.01)
+	require.InEpsilon(t, 36.7-unneeded+1.51, need(t, int4, gpu.ResidentInt8), 0.02)
 
-	_, ok := nvfp4.Need(gpu.ResidentInt8)
-	require.False(t, ok, "e2m1 codes do not fit int8 tensor cores")
-	// NVFP4 carries twice the bytes of scales: 0.43 GB more at any rank.
-	require.InDelta(t, 0.43, need(t, nvfp4, gpu.Transformer)-need(t, int4, gpu.Transformer), 0.05)
+	require.Empty(t, nvfp4.Needs, "it does not run")
+	require.True(t, int4.Runs())
+	require.False(t, nvfp4.Runs())
 	r32 := gpu.Checkpoints(realModel(t, 32))[0]
-	require.InDelta(t, 96*11_796_480/1e9, need(t, int4, gpu.Transformer)-need(t, r32, gpu.Transformer), 1e-9)
+	require.InDelta(t, 96*11_796_480/1e9, need(t, int4, gpu.Resident)-need(t, r32, gpu.Resident), 1e-9)
 }
 
-// TestTextToImageAgainstAMeasurement: a public log of a 3090 shows 12.60 GiB of device
-// memory for the transformer alone at 1024 by 1024 without a reference.
-func TestTextToImageAgainstAMeasurement(t *testing.T) {
+// TestNeedsFollowTheSteps: the modulations of a step are 12 rows of 3072 in fp32 for each of
+// 60 blocks.
+func TestNeedsFollowTheSteps(t *testing.T) {
 	m := realModel(t, 128)
-	edit := need(t, gpu.Checkpoints(m)[0], gpu.Transformer)
-	// The reference's 4096 tokens and its 1338 as text are what an edit adds: 10 rows of
-	// 3072 bf16 each.
-	withoutReference := edit - (4096+1338)*10*3072*2/1e9
-	require.InEpsilon(t, 12.60*1.073741824, withoutReference, 0.01)
+	eight := gpu.Checkpoints(m)[0]
+	m.Checkpoints[0].Steps = 50
+	fifty := gpu.Checkpoints(m)[0]
+	for _, n := range fifty.Needs {
+		before, _ := eight.Need(n.Mode)
+		require.Equal(t, int64(42*60*12*3072*4), n.Bytes-before, n.Mode)
+	}
 }
 
 func TestNeedsFollowTheArea(t *testing.T) {
@@ -136,14 +132,12 @@ func TestNeedsFollowTheArea(t *testing.T) {
 	}
 }
 
-// TestNeedsAreOrdered: a mode that moves more takes less.
+// TestNeedsAreOrdered: advice takes the first mode that fits, and names the last.
 func TestNeedsAreOrdered(t *testing.T) {
-	for _, c := range gpu.Checkpoints(realModel(t, 64)) {
-		for i, n := range c.Needs[1:] {
-			require.Less(t, n.Bytes, c.Needs[i].Bytes, "%s of %s", n.Mode, c.Name)
-			require.Greater(t, n.Bytes, int64(gpu.Context))
-		}
-	}
+	needs := gpu.Checkpoints(realModel(t, 64))[0].Needs
+	require.Equal(t, []gpu.Mode{gpu.ResidentInt8, gpu.Resident}, []gpu.Mode{needs[0].Mode, needs[1].Mode})
+	require.Len(t, needs, 2)
+	require.Less(t, needs[1].Bytes, needs[0].Bytes)
 }
 
 // TestNeedsAreNotGuessed: with a fact missing there is no figure.
@@ -163,6 +157,6 @@ func TestNeedsAreNotGuessed(t *testing.T) {
 		_, ok := got.Need(gpu.Resident)
 		require.False(t, ok, name)
 		require.Empty(t, got.Advise(gpu.Capability{Major: 8, Minor: 9}, 1).Mode, name)
-		require.Equal(t, gpu.Planned, got.Advise(gpu.Capability{Major: 8, Minor: 9}, 1).Verdict, name)
+		require.Equal(t, gpu.Runs, got.Advise(gpu.Capability{Major: 8, Minor: 9}, 1).Verdict, name)
 	}
 }

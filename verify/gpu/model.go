@@ -19,18 +19,16 @@ type Model struct {
 	// Generations are the compute capabilities with a route to a checkpoint aboard, ascending.
 	Generations []Generation `json:"generations"`
 	// Memory is what the neediest checkpoint takes, most first, in the modes that all of them
-	// have; empty where the tensors of one are not known.
+	// have; empty where the tensors of one are not known, or one does not run.
 	Memory []Need `json:"memory"`
 }
 
 // Generation is one compute capability and the checkpoints aboard.
 type Generation struct {
 	Capability Capability `json:"capability"`
-	// Planned says that this project's design has a route to every checkpoint aboard, Native
-	// that each of these multiplies in the file's own 4 bits, Measured that each was measured.
-	// Nunchaku says that the public runtime accepts every checkpoint.
-	Planned  bool `json:"planned"`
-	Native   bool `json:"native"`
+	// Runs says that this project's runtime runs every checkpoint aboard, Measured that each
+	// was measured on such a GPU, Nunchaku that the public runtime accepts every one.
+	Runs     bool `json:"runs"`
 	Measured bool `json:"measured"`
 	Nunchaku bool `json:"nunchaku"`
 	// Routes has the route of each precision aboard that has one, in the order in which the
@@ -91,8 +89,7 @@ func generation(c Capability, precisions []string) Generation {
 	every := func(which func(Route) bool) bool {
 		return len(g.Routes) == len(precisions) && !slices.ContainsFunc(g.Routes, func(r Route) bool { return !which(r) })
 	}
-	g.Planned = every(func(r Route) bool { return r.Planned })
-	g.Native = every(func(r Route) bool { return r.Planned && r.Method == Native })
+	g.Runs = every(func(r Route) bool { return r.Runs })
 	g.Measured = every(func(r Route) bool { return r.Measured })
 	g.Nunchaku = every(func(r Route) bool { return r.Nunchaku })
 	return g
@@ -100,13 +97,13 @@ func generation(c Capability, precisions []string) Generation {
 
 // most is the largest need in a mode; ok is false if one of the checkpoints lacks it.
 func (m *Model) most(mode Mode) (most Need, ok bool) {
-	most = Need{Mode: mode, Measured: true}
+	most = Need{Mode: mode}
 	for _, c := range m.Checkpoints {
-		i := slices.IndexFunc(c.Needs, func(n Need) bool { return n.Mode == mode })
-		if i < 0 {
+		n, ok := c.Need(mode)
+		if !ok {
 			return Need{}, false
 		}
-		most.Bytes, most.Measured = max(most.Bytes, c.Needs[i].Bytes), most.Measured && c.Needs[i].Measured
+		most.Bytes = max(most.Bytes, n)
 	}
 	return most, true
 }

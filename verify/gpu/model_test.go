@@ -2,12 +2,14 @@ package gpu_test
 
 import (
 	"encoding/json"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/verify/gpu"
+	"github.com/plimsoll-oci/plimsoll/verify/svdq"
 )
 
 // names lists the capabilities of the generations that are such ones.
@@ -23,8 +25,8 @@ func names(m *gpu.Model, which func(gpu.Generation) bool) (out []string) {
 func TestDescribe(t *testing.T) {
 	require.Nil(t, gpu.Describe(&manifests.ModelConfig{}), "weights without a checkpoint")
 	all := func(gpu.Generation) bool { return true }
-	planned := func(g gpu.Generation) bool { return g.Planned }
-	native := func(g gpu.Generation) bool { return g.Native }
+	runs := func(g gpu.Generation) bool { return g.Runs }
+	measured := func(g gpu.Generation) bool { return g.Measured }
 	nunchaku := func(g gpu.Generation) bool { return g.Nunchaku }
 
 	c := realModel(t, 128)
@@ -33,19 +35,19 @@ func TestDescribe(t *testing.T) {
 	require.Equal(t, gpu.PictureOf(c), both.Picture)
 	require.Equal(t, gpu.Checkpoints(c), both.Checkpoints)
 	require.Equal(t, []string{"sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_103", "sm_120", "sm_121"}, names(both, all))
-	require.Empty(t, names(both, planned), "no GPU is for both files")
+	require.Empty(t, names(both, runs), "no GPU is for both files")
+	require.Empty(t, names(both, measured))
 	require.Empty(t, names(both, nunchaku))
 	last := both.Generations[len(both.Generations)-1]
 	require.Len(t, last.Routes, 2, "one for each precision aboard")
 
 	c.Checkpoints = c.Checkpoints[:1]
 	int4 := gpu.Describe(c)
-	require.Equal(t, []string{"sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_103", "sm_120", "sm_121"}, names(int4, planned))
-	require.Equal(t, []string{"sm_80", "sm_86", "sm_89"}, names(int4, native))
+	require.Equal(t, []string{"sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_103", "sm_120", "sm_121"}, names(int4, runs))
+	require.Equal(t, []string{"sm_90"}, names(int4, measured))
 	require.Equal(t, []string{"sm_75", "sm_80", "sm_86", "sm_89"}, names(int4, nunchaku))
 	require.Equal(t, int4.Checkpoints[0].Needs, int4.Memory, "one checkpoint is the neediest")
 	for _, g := range int4.Generations {
-		require.False(t, g.Measured)
 		require.Len(t, g.Routes, 1)
 	}
 }
@@ -55,13 +57,18 @@ func TestDescribe(t *testing.T) {
 func TestMemoryOfTheNeediest(t *testing.T) {
 	c := realModel(t, 128)
 	m := gpu.Describe(c)
-	require.Len(t, m.Memory, 4, "NVFP4 has no int8 form")
+	require.Empty(t, m.Memory, "NVFP4 does not run")
+	c.Checkpoints[1].Precision, c.Checkpoints[1].Steps = svdq.Int4, 50
+	m = gpu.Describe(c)
+	require.Len(t, m.Memory, 2)
 	for _, n := range m.Memory {
 		int4, _ := m.Checkpoints[0].Need(n.Mode)
-		nvfp4, _ := m.Checkpoints[1].Need(n.Mode)
-		require.Equal(t, gpu.Need{Mode: n.Mode, Bytes: max(int4, nvfp4)}, n, "an estimate is none that was measured")
+		fp4, ok := m.Checkpoints[1].Need(n.Mode)
+		require.True(t, ok)
+		require.Greater(t, fp4, int4, "more scales, and more steps")
+		require.Equal(t, gpu.Need{Mode: n.Mode, Bytes: fp4}, n)
 	}
-	c.Tensors = nil
+	c.Tensors = slices.DeleteFunc(c.Tensors, func(s manifests.TensorSums) bool { return s.Path == c.Checkpoints[1].Path })
 	require.Empty(t, gpu.Describe(c).Memory)
 }
 
@@ -73,11 +80,11 @@ func TestModelAsJSON(t *testing.T) {
 	b, err := json.Marshal(gpu.Describe(c))
 	require.NoError(t, err)
 	note := func(cuda string) string {
-		return `"note":"with CUDA ` + cuda + ` or later; no NVFP4 route is planned here"`
+		return `"note":"nunchaku needs CUDA ` + cuda + ` or later for it"`
 	}
 	generation := func(name, cuda string) string {
-		return `{"capability":"` + name + `","planned":false,"native":false,"measured":false,"nunchaku":true,"routes":[{"precision":"nvfp4","capability":"` + name +
-			`","method":"native 4-bit tensor cores","nunchaku":true,"planned":false,"measured":false,` + note(cuda) + `}]}`
+		return `{"capability":"` + name + `","runs":false,"measured":false,"nunchaku":true,"routes":[{"precision":"nvfp4","capability":"` + name +
+			`","method":"native 4-bit tensor cores","nunchaku":true,"runs":false,"measured":false,` + note(cuda) + `}]}`
 	}
 	require.JSONEq(t, `{"status":"`+gpu.Status+`","picture":{"area":1048576,"references":1},
 		"checkpoints":[{"name":"a","file":"a.safetensors","precision":"nvfp4","rank":32}],
