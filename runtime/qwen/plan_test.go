@@ -21,9 +21,9 @@ import (
 	"github.com/plimsoll-oci/plimsoll/verify/safetensors"
 )
 
-// published is the published model without the bytes of its weights: it plans and prepares,
-// and cannot edit.
-func published(t testing.TB) *Model {
+// published is the published model without the bytes of its weights: it prepares and, once
+// it was told for whose memory, plans; it cannot edit.
+func published(t testing.TB) (m *Model, planFor func(plan.Options)) {
 	t.Helper()
 	base, err := modelsettest.Base(modelsettest.Real())
 	require.NoError(t, err)
@@ -64,7 +64,7 @@ func published(t testing.TB) *Model {
 	require.True(t, ok)
 	manifest, err := manifests.Parse(data)
 	require.NoError(t, err)
-	m := &Model{title: manifest.Title, areas: *manifest.Serve, options: Options{}, turn: make(chan struct{}, 1), time: modelTime}
+	m = &Model{title: manifest.Title, areas: *manifest.Serve, options: Options{}, turn: make(chan struct{}, 1), time: modelTime}
 	require.NoError(t, m.parseIndex(read(index)))
 	require.NoError(t, m.parseTokenizer(read("processor/tokenizer.json")))
 	m.processor, err = picture.ParseProcessor(read("processor/preprocessor_config.json"))
@@ -78,15 +78,17 @@ func published(t testing.TB) *Model {
 	b, err := schedule.Bind(manifests.ModelCheckpoint{Checkpoint: plain}, scheduler)
 	require.NoError(t, err)
 	m.bindings = []schedule.Binding{b}
-	m.counter = plan.New(plan.Options{ActBytes: 2})
-	m.planned, err = s.load(t.Context(), m.counter)
-	require.NoError(t, err)
-	return m
+	return m, func(o plan.Options) {
+		m.counter = plan.New(o)
+		m.planned, err = s.load(t.Context(), m.counter)
+		require.NoError(t, err)
+	}
 }
 
 // BenchmarkPlan plans an edit of the published model at its own area: 50 steps with guidance.
 func BenchmarkPlan(b *testing.B) {
-	m := published(b)
+	m, planFor := published(b)
+	planFor(plan.Options{})
 	j, err := m.prepare(m.Sample())
 	require.NoError(b, err)
 	for b.Loop() {
@@ -97,7 +99,7 @@ func BenchmarkPlan(b *testing.B) {
 
 // BenchmarkPrepare is the host's part of such an edit.
 func BenchmarkPrepare(b *testing.B) {
-	m := published(b)
+	m, _ := published(b)
 	for b.Loop() {
 		_, err := m.prepare(m.Sample())
 		require.NoError(b, err)
