@@ -19,9 +19,20 @@ type File interface {
 	io.Closer
 }
 
+// Proven is a File whose bytes are known to be those that the lock describes, since their
+// sum was taken before, for as long as Unchanged returns nil; *verify.Proven is one.
+type Proven interface {
+	File
+	Unchanged() error
+}
+
 // Opener opens the bytes behind a layer. It fails with an error that wraps ErrAbsent when
 // this machine does not have them.
 type Opener func() (File, error)
+
+// ErrUnproven says that nobody knows whether the bytes of a layer are right before their sum
+// has been taken.
+var ErrUnproven = errors.New("the bytes are not proven")
 
 // ErrAbsent says that the bytes of a layer are not on this machine. An image can be
 // described, and published where the registry already has the layer, without them.
@@ -169,6 +180,52 @@ func (v *View) readSpan(p []byte, off int64) (int, error) {
 	p = p[:min(int64(len(p)), v.size-off)]
 	clear(p)
 	return len(p), nil
+}
+
+// Unchanged returns nil where the file behind the view is Proven and has not changed: what
+// was read before is then proven. It is ErrUnproven for every other file.
+func (v *View) Unchanged() error {
+	if f, ok := v.file.(Proven); ok {
+		return f.Unchanged()
+	}
+	return ErrUnproven
+}
+
+// WriteRange writes the n bytes at off to w and returns how many were written; fewer come
+// with an error. Those of the file go straight from it where w is a TCP connection and the
+// file an *os.File: the kernel moves them (sendfile). Unlike ReadAt it moves the file's own
+// offset, so that one WriteRange may run at a time.
+func (v *View) WriteRange(w io.Writer, off, n int64) (done int64, err error) {
+	for done < n && err == nil {
+		var m int64
+		m, err = v.writeSpan(w, off+done, n-done)
+		done += m
+	}
+	return done, err
+}
+
+// writeSpan writes from the one of the three spans that holds off, at most n bytes.
+func (v *View) writeSpan(w io.Writer, off, n int64) (int64, error) {
+	at := off - int64(len(v.prefix))
+	f, ok := v.file.(io.ReadSeeker)
+	switch {
+	case ok && at < 0:
+		n = min(n, -at) // the header alone
+	case ok && at < v.part.Length:
+		if _, err := f.Seek(v.part.Offset+at, io.SeekStart); err != nil {
+			return 0, fmt.Errorf("reading layer %s at %d: %w", v.part.Name, off, err)
+		}
+		return v.whole(io.CopyN(w, f, min(n, v.part.Length-at)))
+	}
+	return v.whole(io.CopyN(w, io.NewSectionReader(v, off, n), n))
+}
+
+// whole makes the end of a file that is shorter than its part an error.
+func (v *View) whole(n int64, err error) (int64, error) {
+	if errors.Is(err, io.EOF) {
+		err = fmt.Errorf("reading layer %s: %w", v.part.Name, io.ErrUnexpectedEOF)
+	}
+	return n, err
 }
 
 // viewReader reads a view once and closes it.

@@ -87,7 +87,11 @@ func (e *editFlags) run(ctx context.Context, p *program, _ []string) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	s := starter{program: p, flags: e.start, log: log, state: func(string) {}}
+	machine, err := chooseMachine(*e.start.device, log)
+	if err != nil {
+		return err
+	}
+	s := starter{program: p, flags: e.start, log: log, machine: machine, state: func(string) {}}
 	m, err := s.start(ctx)
 	if err != nil {
 		return err

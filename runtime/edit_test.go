@@ -83,7 +83,7 @@ func call(t *testing.T, args ...string) (code int, stdout, stderr string) {
 func TestEdit(t *testing.T) {
 	models, in := writeSet(t), writePicture(t)
 	edit := func(out string, more ...string) (editResult, string) {
-		args := append([]string{"edit", "-models=" + models, "-model=demo", "-image=" + in, "-prompt=a red hat", "-out=" + out, "-json"}, more...)
+		args := append([]string{"edit", "-device=cpu", "-models=" + models, "-model=demo", "-image=" + in, "-prompt=a red hat", "-out=" + out, "-json"}, more...)
 		code, stdout, stderr := call(t, args...)
 		require.Equal(t, 0, code, stderr)
 		var r editResult
@@ -135,6 +135,7 @@ func TestEditRefuses(t *testing.T) {
 		"not there":   {[]string{"-image=nowhere.png", "-prompt=x", "-out=x.png"}, "nowhere.png"},
 		"no model":    {[]string{"-image=" + in, "-prompt=x", "-out=x.png"}, "loading model.json"},
 		"verify":      {[]string{"-image=" + in, "-prompt=x", "-out=x.png", "-verify=some"}, `verify is "some"`},
+		"device":      {[]string{"-image=" + in, "-prompt=x", "-out=x.png", "-device=tpu"}, `device is "tpu"`},
 		"no such set": {[]string{"-image=" + in, "-prompt=x", "-out=x.png", "-models=" + t.TempDir(), "-model=flux"}, `"flux" is not known`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -5,11 +5,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
-	"runtime"
 
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen"
 	"github.com/plimsoll-oci/plimsoll/runtime/server"
 )
@@ -43,12 +42,16 @@ func (p *program) serve(ctx context.Context, flags startFlags, config server.Con
 		return err
 	}
 	defer closer.Close()
-	s := starter{program: p, flags: flags, log: log, hub: config.HubDownload}
+	machine, err := chooseMachine(*flags.device, log)
+	if err != nil {
+		return err
+	}
+	s := starter{program: p, flags: flags, log: log, hub: config.HubDownload, machine: machine}
 	c, folder, err := s.find()
 	if err != nil {
 		return err
 	}
-	service, err := server.New(config, server.Options{Log: log, Model: c, Version: programVersion, Device: describeCPU})
+	service, err := server.New(config, server.Options{Log: log, Model: c, Version: programVersion, Device: machine.describe})
 	if err != nil {
 		return err
 	}
@@ -105,20 +108,14 @@ func (e *editor) Edit(ctx context.Context, wish server.Edit) (*server.Edited, er
 		Checkpoint: wish.Model, Pictures: wish.Pictures, Prompt: wish.Prompt, Negative: wish.NegativePrompt,
 		Steps: wish.Steps, TrueCFGScale: wish.TrueCFGScale, Seed: wish.Seed, Progress: wish.Progress,
 	})
-	if errors.Is(err, qwen.ErrMemory) {
+	switch {
+	case errors.Is(err, qwen.ErrMemory), errors.Is(err, cuda.ErrMemory):
 		return nil, fmt.Errorf("%w: %w", server.ErrMemory, err)
+	case errors.Is(err, cuda.ErrLost), errors.Is(err, cuda.ErrHung):
+		return nil, fmt.Errorf("%w: %w", server.ErrUnusable, err)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return &server.Edited{Picture: done.Picture, Duration: done.Times.Total(), PeakMemory: done.ArenaBytes}, nil
-}
-
-// describeCPU is what edits run on where there is no GPU that this program can use.
-func describeCPU() server.Device {
-	free, err := freeMemory()
-	if err != nil {
-		slog.Debug("free memory is not known", "error", err.Error())
-	}
-	return server.Device{Name: fmt.Sprintf("CPU (%d cores, %s)", runtime.GOMAXPROCS(0), runtime.GOARCH), FreeMemory: free}
 }

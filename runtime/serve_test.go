@@ -77,7 +77,7 @@ func startService(t *testing.T, env map[string]string, args ...string) *service 
 		return v, ok
 	}
 	go func() {
-		code <- run(ctx, append([]string{"serve", "-host=127.0.0.1", "-port=0"}, args...), lookup, io.Discard, s.log)
+		code <- run(ctx, append([]string{"serve", "-device=cpu", "-host=127.0.0.1", "-port=0"}, args...), lookup, io.Discard, s.log)
 	}()
 	s.stop = sync.OnceValue(func() int { cancel(); return <-code })
 	t.Cleanup(func() { s.stop() })
@@ -125,7 +125,7 @@ func TestServe(t *testing.T) {
 	require.NoError(t, err)
 
 	out := filepath.Join(t.TempDir(), "out.jpg")
-	exit, _, stderr := call(t, "edit", "-models="+models, "-model=demo", "-image="+in, "-prompt=a red hat", "-seed=5", "-out="+out)
+	exit, _, stderr := call(t, "edit", "-device=cpu", "-models="+models, "-model=demo", "-image="+in, "-prompt=a red hat", "-seed=5", "-out="+out)
 	require.Equal(t, 0, exit, stderr)
 	want, err := os.ReadFile(out)
 	require.NoError(t, err)

@@ -7,14 +7,16 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/runtime/compute"
 	"github.com/plimsoll-oci/plimsoll/runtime/models"
+	"github.com/plimsoll-oci/plimsoll/runtime/plan"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen"
-	"github.com/plimsoll-oci/plimsoll/runtime/ref"
 	"github.com/plimsoll-oci/plimsoll/verify"
 )
 
@@ -31,6 +33,7 @@ const (
 type startFlags struct {
 	folder                folderFlags
 	verify, state, source *string
+	device                *string
 }
 
 func declareStart(flags *flag.FlagSet) startFlags {
@@ -38,6 +41,7 @@ func declareStart(flags *flag.FlagSet) startFlags {
 		folder: declareFolder(flags),
 		verify: flags.String("verify", verifyStructure, "`HOW` to verify first: "+verifyStructure+" looks at sizes and headers, "+verifyFull+" takes the sums of all bytes that are not remembered"),
 		state:  flags.String("state", "", "`DIR` to remember sums in (default $"+envState+", else the user's cache folder)"),
+		device: flags.String("device", deviceAuto, "`WHAT` edits run on: "+deviceCUDA+" is the first GPU that CUDA_VISIBLE_DEVICES shows, "+deviceCPU+" plain Go, "+deviceAuto+" a GPU if there is one"),
 		source: flags.String("model", "qwen-image-edit", "`NAME` of the model that a folder without model.json holds"),
 	}
 }
@@ -48,7 +52,8 @@ type starter struct {
 	flags   startFlags
 	log     *slog.Logger
 	// hub says that the priority list's entry "hub" may be followed.
-	hub bool
+	hub     bool
+	machine machine
 	// state is told what goes on: "verifying", "loading".
 	state func(what string)
 }
@@ -221,35 +226,33 @@ func (s starter) passHub(found bool) {
 	}
 }
 
-// load makes the model on the backend of this machine.
+// load makes the model on this machine. Where not all checkpoints fit, the last of the
+// priority list stay out, and that is said.
 func (s starter) load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, names []string) (*qwen.Model, error) {
-	free, err := freeMemory()
-	if err != nil {
-		return nil, err
+	for {
+		m, err := qwen.Load(ctx, folder, c, qwen.Options{Open: s.open, ActBytes: s.machine.actBytes(), Checkpoints: names})
+		if err == nil || !errors.Is(err, errRoom) || len(names) == 1 {
+			return m, err
+		}
+		last := len(names) - 1
+		s.log.Warn("a checkpoint stays out: the model does not fit with it", "checkpoint", names[last], "reason", err.Error())
+		names = names[:last]
 	}
-	limit := free / arenaOf * arenaParts
-	m, err := qwen.Load(ctx, folder, c, qwen.Options{
-		Backend: ref.New(ref.Options{ArenaBytes: limit}), ActBytes: 4, ArenaBytes: limit, Checkpoints: names,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return m, s.printPlan(ctx, m, limit)
 }
 
-// printPlan says what a picture takes that has the model's area, before the first one is
-// asked for. One that doesn't fit is a warning here, since smaller ones may.
-func (s starter) printPlan(ctx context.Context, m *qwen.Model, limit int64) error {
-	r, err := m.Plan(ctx, m.Sample())
+// open makes the machine's backend, and says what a picture like the model's own takes before
+// the first one is asked for. One that doesn't fit is a warning here, since smaller ones may.
+func (s starter) open(need plan.Result) (compute.Backend, int64, error) {
+	b, arena, err := s.machine.open(need)
 	if err != nil {
-		return fmt.Errorf("planning memory: %w", err)
+		return nil, 0, err
 	}
-	for _, stage := range r.Stages {
-		s.log.Info("plan", "stage", stage.Name, "tflop", float64(stage.FLOPs)/1e12, "arenaBytes", stage.ArenaPeak, "launches", stage.Launches)
+	for _, stage := range append(need.Stages, need.Total) {
+		s.log.Info("plan", "stage", stage.Name, "tflop", math.Round(float64(stage.FLOPs)/1e8)/1e4, "launches", stage.Launches, "arenaBytes", stage.ArenaPeak)
 	}
-	s.log.Info("plan", "stage", "all", "tflop", float64(r.Total.FLOPs)/1e12, "weightBytes", r.WeightBytes, "arenaBytes", r.Total.ArenaPeak, "arenaLimit", limit)
-	if r.Total.ArenaPeak > limit {
-		s.log.Warn("a picture of the model's own area does not fit: smaller ones may", "arenaBytes", r.Total.ArenaPeak, "arenaLimit", limit)
+	s.log.Info("plan", "weightBytes", need.WeightBytes, "arenaBytes", arena)
+	if need.Total.ArenaPeak > arena {
+		s.log.Warn("a picture of the model's own area does not fit: smaller ones may", "takesBytes", need.Total.ArenaPeak, "arenaBytes", arena)
 	}
-	return nil
+	return b, arena, nil
 }

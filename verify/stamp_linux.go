@@ -1,19 +1,15 @@
 package verify
 
 import (
-	"os"
+	"io/fs"
 	"syscall"
 )
 
-// stampOf reads the state of the file at path, links followed.
-func stampOf(path string) (stamp, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return stamp{}, err
-	}
+// stampIn takes a file's state out of what the system says about it.
+func stampIn(info fs.FileInfo) (stamp, error) {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return stamp{}, syscall.ENOTSUP
+		return stamp{}, errNoStamp
 	}
 	return stamp{
 		fileID: fileID{Device: uint64(st.Dev), Inode: st.Ino},

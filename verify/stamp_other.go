@@ -2,7 +2,7 @@
 
 package verify
 
-import "errors"
+import "io/fs"
 
-// stampOf knows no trustworthy change time here, so a memo never hits.
-func stampOf(string) (stamp, error) { return stamp{}, errors.ErrUnsupported }
+// stampIn knows no trustworthy change time here, so a memo never hits.
+func stampIn(fs.FileInfo) (stamp, error) { return stamp{}, errNoStamp }

@@ -13,7 +13,8 @@
 //     sha256 decides; the git blob sha1 only does where an upstream knows nothing else.
 //     Memory does not depend on the size of the file.
 //   - Memory of work done. A Memo remembers which sha256 a file had, for as long as its
-//     size, times, inode and device stand, so that 57 GB need not be read to be believed.
+//     size, times, inode and device stand, so that 57 GB need not be read to be believed. A
+//     Proven file is an open one that a Memo answers for.
 //
 // The package knows neither network nor locks: what the bytes should be is the caller's Want.
 package verify

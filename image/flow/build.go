@@ -17,6 +17,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/manifests/pack"
+	"github.com/plimsoll-oci/plimsoll/verify"
 )
 
 // BuildResult describes the image that was put together.
@@ -199,16 +200,23 @@ func (j *Job) modelFiles(l *manifests.Lock, s manifests.Selection) ([]image.Mode
 	return out, nil
 }
 
-// openFile returns an opener of a cached file.
+// openFile returns an opener of a cached file. Where the memo of checked files has been
+// opened and knows the file, it is an image.Proven one.
 func (j *Job) openFile(repo string, file manifests.File) (image.Opener, error) {
 	path, err := j.blob(repo, file)
 	if err != nil {
 		return nil, err
 	}
+	memo, want := j.memo, verify.Want{Size: file.Size, SHA256: file.SHA256}
 	return func() (image.File, error) {
 		f, err := j.Open(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("opening %s: %w", file.Path, image.ErrAbsent)
+		}
+		if file, ok := f.(*os.File); ok && err == nil {
+			if p, ok := memo.Prove(file, want); ok {
+				return p, nil
+			}
 		}
 		return f, err
 	}, nil

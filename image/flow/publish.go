@@ -147,6 +147,9 @@ func PublishTo(ctx context.Context, j *Job, o PublishOptions) (*PublishResult, e
 // published is the image to publish: the built one, or that of a layout.
 func (j *Job) published(from string) (*image.Image, error) {
 	if from == "" {
+		if _, err := j.openMemo(); err != nil { // it proves the files
+			return nil, err
+		}
 		return j.open()
 	}
 	img, err := image.Open(from, nil)

@@ -29,7 +29,7 @@ type VerifyOptions struct {
 	// the image's layout of /app/models), "oci:PATH" (an OCI layout, thin or full) or
 	// "docker://REFERENCE" (an image in a registry).
 	In string
-	// Force reads files whose sum the memo knows.
+	// Force reads files whose sum the memo knows, and corrects the memo.
 	Force bool
 	// Deep judges the values of weights too, in the same read.
 	Deep bool
@@ -141,11 +141,11 @@ func (j *Job) verify(ctx context.Context, in input, options VerifyOptions) (*Ver
 	if err != nil {
 		return nil, err
 	}
-	var memo *verify.Memo
-	if !options.Force {
-		if memo, err = j.openMemo(); err != nil {
-			return nil, err
-		}
+	memo, err := j.openMemo()
+	if err != nil && options.Force {
+		j.note("note: %v: what is found is not remembered", err)
+	} else if err != nil {
+		return nil, err
 	}
 	place, img, err := j.openInput(ctx, in, m, memo)
 	if err != nil {
@@ -168,7 +168,7 @@ func (j *Job) verifyPlace(ctx context.Context, in input, options VerifyOptions, 
 	}
 	bar := progress.New(j.Stderr, j.TTY, "verifying "+j.label(), total)
 	defer bar.Finish()
-	o := modelfiles.Options{Jobs: j.verifyJobs(in), Progress: bar.Add, Hints: placeHints[in.form], Deep: options.Deep}
+	o := modelfiles.Options{Jobs: j.verifyJobs(in), Progress: bar.Add, Hints: placeHints[in.form], Force: options.Force, Deep: options.Deep}
 	files, err := modelfiles.Verify(ctx, m.config, place, o)
 	if err != nil {
 		return err

@@ -75,6 +75,10 @@ func hostile(t *testing.T, dir string) {
 	require.NoError(t, os.MkdirAll(filepath.Dir(settings), 0o755))
 	text := "GOAMD64=v3\nGOFLAGS=-tags=evil\nCGO_ENABLED=1\nGOCACHE=" + places[0] + "\nGOMODCACHE=" + places[1] + "\n"
 	require.NoError(t, os.WriteFile(settings, []byte(text), 0o644))
+	// The go command's telemetry would go on writing below HOME when the test has ended.
+	telemetry := filepath.Join(dir, ".config", "go", "telemetry")
+	require.NoError(t, os.MkdirAll(telemetry, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(telemetry, "mode"), []byte("off"), 0o644))
 	for name, value := range map[string]string{
 		"HOME": dir, "XDG_CONFIG_HOME": "", "GOENV": "", "GOCACHE": "", "GOMODCACHE": "", "GOFLAGS": "-tags=evil -gcflags=-N", "GOAMD64": "v3", "GOEXPERIMENT": "nogreenteagc", "GOOS": "windows",
 		"GOARCH": "arm64", "GO111MODULE": "off", "GODEBUG": "panicnil=1", "GOFIPS140": "latest", "GOWORK": filepath.Join(dir, "go.work"),

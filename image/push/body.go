@@ -15,8 +15,9 @@ import (
 // reads on for a moment after an answer that came early.
 var errClosed = errors.New("the request is over")
 
-// body is the bytes [at, end) of a blob on their way out, hashed as they leave. The last
-// byte of a blob does not leave when the sum is wrong.
+// body is the bytes [at, end) of a blob on their way out. Of a source that is proven they
+// are sent unhashed, of any other hashed as they leave. The last byte of a blob does not
+// leave when the source has changed, or the sum is wrong.
 type body struct {
 	up     *upload
 	at     int64
@@ -51,9 +52,18 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.err = b.up.leave(p[:n], b.at); b.err != nil {
 		return 0, b.err
 	}
-	b.at += int64(n)
-	b.moved()
+	b.count(int64(n))
 	return n, nil
+}
+
+// count notes bytes that leave.
+func (b *body) count(n int64) {
+	b.at += n
+	b.up.read.Add(n)
+	if b.up.opts.Progress != nil {
+		b.up.opts.Progress(n)
+	}
+	b.moved()
 }
 
 // Close ends the body: when it returns, nothing reads any more.
@@ -71,22 +81,30 @@ func (b *body) failed() error {
 	return b.err
 }
 
-// leave hashes and counts bytes that are about to leave, and holds back the last ones of a
-// blob that is not what its digest says. Where somebody else takes the digest, the closing
-// request is what is held back.
+// leave judges bytes that are about to leave, and holds back the last ones of a blob that is
+// not what its digest says. Where somebody else takes the digest, the closing request is what
+// is held back.
 func (u *upload) leave(p []byte, at int64) error {
-	if u.late == nil {
-		if err := u.hash(p, at); err != nil {
-			return err
-		}
+	switch {
+	case u.late != nil:
+		return nil
+	case u.proof != nil:
+		return u.proven()
 	}
-	u.read.Add(int64(len(p)))
-	if u.opts.Progress != nil {
-		u.opts.Progress(int64(len(p)))
+	if err := u.hash(p, at); err != nil {
+		return err
 	}
-	if got := u.sums; u.late == nil && got.at == u.size && got.hex() != u.digest.Hex {
+	if u.sums.at == u.size {
+		return u.judge()
+	}
+	return nil
+}
+
+// judge compares the sum of all bytes with the digest.
+func (u *upload) judge() error {
+	if got := u.sums.hex(); got != u.digest.Hex {
 		return fault.Wrap(fault.Invalid, "the file changed: run verify -force=true, then fetch and build", fmt.Errorf(
-			"sending layer %s: the bytes have sha256 %s", u.digest, got.hex()))
+			"sending layer %s: the bytes have sha256 %s", u.digest, got))
 	}
 	return nil
 }

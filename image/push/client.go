@@ -16,7 +16,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
@@ -42,7 +41,7 @@ func (o Options) connect(ctx context.Context, t Target, sources []name.Repositor
 	}
 	base := o.Transport
 	if base == nil {
-		base = remote.DefaultTransport
+		base = direct()
 	}
 	if o.UserAgent != "" {
 		base = transport.NewUserAgent(base, o.UserAgent)

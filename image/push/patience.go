@@ -75,14 +75,23 @@ func (u *upload) recover(err error) error {
 	case at.phase == misunderstood || u.strategy == Monolithic || u.registry.Restart && at.phase != committing:
 		u.lose()
 	default:
-		u.unsure = u.location != "" && !u.registry.Restart
+		u.goOn()
 	}
 	return nil
+}
+
+// goOn makes the upload go on where the registry stands.
+func (u *upload) goOn() {
+	u.unsure = u.location != "" && !u.registry.Restart
 }
 
 // recoverSource starts anew where marks out of a journal may be what is wrong: a stale one
 // tells the same story as a changed file. Nothing else heals the bytes.
 func (u *upload) recoverSource(err error) error {
+	if errors.Is(err, errUnproven) {
+		u.goOn()
+		return nil
+	}
 	if fault.KindOf(err) != fault.Invalid || !u.inherited || u.late != nil {
 		return err
 	}
@@ -112,9 +121,13 @@ func (u *upload) refusedWith(at *phaseError, no *refusal) error {
 		return at
 	case status == http.StatusRequestEntityTooLarge:
 		return u.shrink(at)
-	case at.phase == committing && u.late != nil && u.inherited:
+	case at.phase == committing && (u.late != nil || u.proof != nil) && u.inherited:
 		u.lose() // what another process has sent is not what the digest says
 		return nil
+	case at.phase == committing && u.proof != nil:
+		if err := u.disprove(); err != nil {
+			return err
+		}
 	case at.phase == sending && (status == http.StatusNotFound || status == http.StatusGone || status == http.StatusRequestedRangeNotSatisfiable):
 		if u.refused++; u.refused < 2 {
 			u.askAgain()

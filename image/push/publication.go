@@ -78,7 +78,7 @@ func (p *publication) send(ctx context.Context, l layer) error {
 		return err
 	}
 	defer open.Close()
-	u.source = open
+	u.take(open)
 	err = u.run(ctx)
 	if !l.aside {
 		p.count(u)

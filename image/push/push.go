@@ -12,9 +12,21 @@
 // written last: a reference names a whole image or what it named before.
 //
 // A layer is a view of a file (io.ReaderAt), so any offset of it can be sent again. Nothing
-// is spooled, and memory does not grow with a layer's size. Its bytes are hashed as they
-// leave: a file that changed is noticed before the last byte has left, and the registry
-// checks the digest once more.
+// is spooled, and memory does not grow with a layer's size. A file that changed is noticed
+// before the last byte of its layer has left, in one of two ways, and the registry checks the
+// digest once more.
+//
+// A file that is proven (image.Proven: its sum was taken before, and size, times, inode and
+// device stand as they did then) is sent without a second sum, over plain http by the kernel
+// alone (sendfile). Piece by piece, and before the last 64 KiB of the layer leave, it is
+// looked at again: if it is not the file that was proven any more, its bytes are hashed from
+// then on, those that left before included. Should a registry still not find the digest, the
+// file is read once more to say whose fault that is; so a proof that is wrong costs an
+// upload, and never makes a wrong image.
+//
+// Any other layer is hashed as it leaves: one out of a layout, one whose file nobody read on
+// this machine since it changed, one on a file system whose times cannot be trusted, and all
+// of them where several registries share what is read.
 //
 // How a blob is sent is a Strategy: chunk by chunk, with one streamed request, or with the
 // closing request. The table Registries knows the first to try; what a registry refuses, or
@@ -69,7 +81,8 @@ const jobs = 4
 type Options struct {
 	// Keychain finds credentials; nil: the docker configuration and its credential helpers.
 	Keychain authn.Keychain
-	// Transport carries the requests; nil: ggcr's, which honours proxy and CA variables.
+	// Transport carries the requests; nil: ggcr's, which honours proxy and CA variables, with
+	// sendfile for proven layers.
 	Transport http.RoundTripper
 	// Progress, which may be nil, is called from several goroutines with the number of
 	// layer bytes just read for sending.

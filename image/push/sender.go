@@ -69,8 +69,8 @@ func (s *Sender) Has(ctx context.Context, digest string, size int64) (bool, erro
 }
 
 // Send brings a layer into the repository. One whose digest is known goes the way of
-// Publish: nothing is done where it is there already, and its bytes are hashed as they
-// leave. One whose digest comes late is sent unhashed, by the same strategies, and closed
+// Publish: nothing is done where it is there already, and its bytes are proven or hashed as
+// they leave. One whose digest comes late is sent unhashed, by the same strategies, and closed
 // with that digest, which the registry checks; a registry that wants the digest before the
 // bytes gets them when Late has told it. Errors are Publish's.
 func (s *Sender) Send(ctx context.Context, b Blob) error {

@@ -37,8 +37,10 @@ type upload struct {
 	name   string
 	size   int64
 	source io.ReaderAt
-	read   *atomic.Int64
-	sums   *sums
+	// proof, where it is not nil, answers for the source, whose bytes are then not hashed.
+	proof proof
+	read  *atomic.Int64
+	sums  *sums
 
 	strategy Strategy
 	// chunk is the size of the next chunk, at least what it began with, and most what it may
@@ -279,7 +281,7 @@ func (u *upload) put(ctx context.Context, method, address string, end int64, hea
 	if err := ctx.Err(); err != nil {
 		return answer{}, err
 	}
-	if u.late == nil {
+	if u.late == nil && u.proof == nil {
 		if err := u.sums.seek(u.source, u.offset); err != nil {
 			return answer{}, &sourceError{err}
 		}

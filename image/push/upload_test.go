@@ -55,6 +55,12 @@ func (n *noise) Close() error { return nil }
 // image is an image of the file.
 func (n *noise) image(t *testing.T) *image.Image {
 	t.Helper()
+	return n.opened(t, func() (image.File, error) { return n, nil })
+}
+
+// opened is the image of the same bytes, which open opens.
+func (n *noise) opened(t *testing.T, open image.Opener) *image.Image {
+	t.Helper()
 	const path = "app/models/base/w"
 	part := pack.Part{Name: path, Count: 1, Length: int64(len(n.data))}
 	prefix, err := pack.Prefix(part)
@@ -70,7 +76,7 @@ func (n *noise) image(t *testing.T) *image.Image {
 		Model:    &manifests.ModelConfig{SchemaVersion: 1, Name: "t", Files: []manifests.ModelFile{{Path: "base/w", Size: d.Size, SHA256: d.SHA256}}},
 		Files: []image.ModelFile{{
 			Decision: d, Parts: []pack.Part{part}, Digests: []string{fmt.Sprintf("sha256:%x", h.Sum(nil))},
-			Open: func() (image.File, error) { return n, nil },
+			Open: open,
 		}},
 	})
 	require.NoError(t, err)

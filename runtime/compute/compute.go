@@ -17,7 +17,8 @@
 // Shapes. Activations are matrices, row-major and without gaps: a row is a token, a pixel
 // or a patch. There is one picture at a time and no padding, so there are no masks. Every
 // operation states the shapes that it takes; other ones are a defect of the caller and
-// panic, before anything is computed.
+// panic, before anything is computed, and so do rows that a table has not. The checks are
+// here (CheckLinear, …), for every backend.
 //
 // Fusion. An operation reads its input once: Linear and Convolve take what has to happen to
 // x first (Pre) and what happens to the result (Post), so that a backend can quantise where
@@ -66,7 +67,7 @@ type Backend interface {
 	// Embed copies rows of a table: dst [len(ids), t.Cols()].
 	Embed(dst Tensor, t Table, ids []int32)
 
-	// Gather copies rows: dst[i] = src[rows[i]].
+	// Gather copies rows of a tensor of the same kind: dst[i] = src[rows[i]].
 	Gather(dst, src Tensor, rows []int32)
 
 	// Copy copies src to dst, of the same number of values in the same order. The kinds may

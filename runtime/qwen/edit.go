@@ -82,12 +82,12 @@ func (m *Model) Edit(ctx context.Context, e Edit) (*Edited, error) {
 	if err != nil {
 		return nil, err
 	}
-	need, err := m.arena(ctx, j)
+	need, err := m.activations(ctx, j)
 	if err != nil {
 		return nil, err
 	}
-	if m.options.ArenaBytes > 0 && need > m.options.ArenaBytes {
-		err := fmt.Errorf("editing a picture of %v with %d tokens of text: %w: they take %d bytes, there are %d", j.plan.Output, len(j.prompts[0].IDs), ErrMemory, need, m.options.ArenaBytes)
+	if need > m.arena {
+		err := fmt.Errorf("editing a picture of %v with %d tokens of text: %w: they take %d bytes, there are %d", j.plan.Output, len(j.prompts[0].IDs), ErrMemory, need, m.arena)
 		return nil, fault.Wrap(fault.Resource, "ask for a smaller picture, or give the backend more memory", err)
 	}
 	out := &Edited{Checkpoint: j.binding.Name, Steps: j.schedule.Steps(), TrueCFGScale: j.scale, Guided: j.guided(), Seed: e.Seed, ArenaBytes: need}
@@ -98,8 +98,8 @@ func (m *Model) Edit(ctx context.Context, e Edit) (*Edited, error) {
 	return out, nil
 }
 
-// arena is how many bytes of activations a job takes at its peak.
-func (m *Model) arena(ctx context.Context, j *job) (int64, error) {
+// activations is how many bytes of the arena a job takes at its peak.
+func (m *Model) activations(ctx context.Context, j *job) (int64, error) {
 	r, err := m.count(ctx, j)
 	return r.Total.ArenaPeak, err
 }

@@ -3,6 +3,7 @@ package qwen
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"math"
 	"os"
@@ -12,7 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plimsoll-oci/plimsoll/manifests"
+	"github.com/plimsoll-oci/plimsoll/runtime/compute"
 	"github.com/plimsoll-oci/plimsoll/runtime/models"
+	"github.com/plimsoll-oci/plimsoll/runtime/plan"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen/picture"
 	"github.com/plimsoll-oci/plimsoll/runtime/ref"
 	"github.com/plimsoll-oci/plimsoll/verify/modelset/modelsettest"
@@ -75,11 +78,53 @@ func (g *goldens) picture(n int) *picture.RGB {
 	return p
 }
 
-// plainFile is the published name of the checkpoint that the golden one stands in for.
-const plainFile = "svdq-int4_r128-qwen-image-edit.safetensors"
+// class is the pipeline of a case.
+func (g *goldens) class(name string) string {
+	if g.cases[name].Pictures > 1 {
+		return "QwenImageEditPlusPipeline"
+	}
+	return editClass
+}
 
-// goldenModel loads the model of the golden vectors, as the pipeline class says.
+// run edits a case with its own noise and times and holds the latents behind every step
+// against the vectors, by the largest difference in units of the largest value.
+func (g *goldens) run(t *testing.T, m *Model, name string, bound float64) *picture.RGB {
+	t.Helper()
+	c := g.cases[name]
+	m.time = func(timestep float32) float32 { return timestep / 1000 }
+	e := Edit{Prompt: c.Prompt, Negative: c.Negative, Steps: c.Steps, TrueCFGScale: c.Scale}
+	for i := range c.Pictures {
+		e.Pictures = append(e.Pictures, g.picture(i))
+	}
+	j, err := m.prepare(e)
+	require.NoError(t, err)
+	noise := g.floats(t, name+".noise")
+	require.Len(t, j.noise, len(noise))
+	j.noise = noise
+	j.trace = func(step int, latents []float32) {
+		d := distance(latents, g.floats(t, fmt.Sprintf("%s.latents.%d", name, step)))
+		t.Logf("behind step %d latents are off by %.2g", step, d)
+		require.LessOrEqual(t, d, bound, "step %d", step)
+	}
+	got, err := j.run(t.Context(), m.real, &Times{})
+	require.NoError(t, err)
+	require.Len(t, got.Pix, len(g.bytes(t, name+".picture")))
+	return got
+}
+
+// goldenModel loads the model of the golden vectors on ref, as the pipeline class says.
 func goldenModel(t *testing.T, class string, o ref.Options) *Model {
+	t.Helper()
+	return goldenModelOn(t, class, onRef(o))
+}
+
+// onRef are options of a model on ref.
+func onRef(o ref.Options) Options {
+	return Options{ActBytes: 4, Open: func(plan.Result) (compute.Backend, int64, error) { return ref.New(o), o.ArenaBytes, nil }}
+}
+
+// goldenModelOn loads it on any backend.
+func goldenModelOn(t *testing.T, class string, o Options) *Model {
 	t.Helper()
 	dir := t.TempDir()
 	files, err := modelsettest.Base(modelsettest.Golden())
@@ -90,12 +135,18 @@ func goldenModel(t *testing.T, class string, o ref.Options) *Model {
 	index := filepath.Join(dir, "Qwen--Qwen-Image-Edit", "model_index.json")
 	data, err := os.ReadFile(index)
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(index, bytes.Replace(data, []byte("QwenImageEditPipeline"), []byte(class), 1), 0o666))
+	require.NoError(t, os.WriteFile(index, bytes.Replace(data, []byte(editClass), []byte(class), 1), 0o666))
 	checkpoint, err := modelsettest.GoldenCheckpoint()
 	require.NoError(t, err)
 	save(t, filepath.Join(dir, "nunchaku-qwen-image-edit", plainFile), checkpoint)
-	return loadModel(t, dir, o)
+	m, err := tryLoad(t, dir, o)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, m.Close()) })
+	return m
 }
+
+// plainFile is the published name of the checkpoint that the golden one stands in for.
+const plainFile = "svdq-int4_r128-qwen-image-edit.safetensors"
 
 func save(t *testing.T, name string, f modelsettest.File) {
 	t.Helper()
@@ -105,16 +156,8 @@ func save(t *testing.T, name string, f modelsettest.File) {
 	require.NoError(t, os.WriteFile(name, data, 0o666))
 }
 
-// loadModel loads the model of a folder for pictures of the golden vectors' areas.
-func loadModel(t *testing.T, dir string, o ref.Options) *Model {
-	t.Helper()
-	m, err := tryLoad(t, dir, o)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, m.Close()) })
-	return m
-}
-
-func tryLoad(t *testing.T, dir string, o ref.Options) (*Model, error) {
+// tryLoad loads the model of a folder for pictures of the golden vectors' areas.
+func tryLoad(t *testing.T, dir string, o Options) (*Model, error) {
 	t.Helper()
 	data, ok := manifests.Embedded("qwen-image-edit")
 	require.True(t, ok)
@@ -125,11 +168,10 @@ func tryLoad(t *testing.T, dir string, o ref.Options) (*Model, error) {
 	areas := *c.Serve
 	areas.PixelArea, areas.ConditionArea = 96*64, 64*64
 	c.Serve = &areas
-	var names []string
 	for _, k := range c.Checkpoints {
-		names = append(names, k.Name)
+		o.Checkpoints = append(o.Checkpoints, k.Name)
 	}
-	return Load(t.Context(), folder, c, Options{Backend: ref.New(o), ActBytes: 4, ArenaBytes: o.ArenaBytes, Checkpoints: names})
+	return Load(t.Context(), folder, c, o)
 }
 
 // TestGolden: latents behind every step, and the picture, are those of diffusers' pipelines.
@@ -137,31 +179,10 @@ func tryLoad(t *testing.T, dir string, o ref.Options) (*Model, error) {
 // where float32 falls on the other side of a half.
 func TestGolden(t *testing.T) {
 	g := readGoldens(t)
-	for name, c := range g.cases {
+	for name := range g.cases {
 		t.Run(name, func(t *testing.T) {
-			class := "QwenImageEditPipeline"
-			if c.Pictures > 1 {
-				class = "QwenImageEditPlusPipeline"
-			}
-			m := goldenModel(t, class, ref.Options{ArenaBytes: 256 << 20, Poison: true})
-			m.time = func(timestep float32) float32 { return timestep / 1000 }
-			e := Edit{Prompt: c.Prompt, Negative: c.Negative, Steps: c.Steps, TrueCFGScale: c.Scale}
-			for i := range c.Pictures {
-				e.Pictures = append(e.Pictures, g.picture(i))
-			}
-			j, err := m.prepare(e)
-			require.NoError(t, err)
-			require.Len(t, j.noise, len(g.floats(t, name+".noise")))
-			j.noise = g.floats(t, name+".noise")
-			j.trace = func(step int, latents []float32) {
-				want := g.floats(t, name+".latents."+string(rune('0'+step)))
-				require.LessOrEqual(t, distance(latents, want), 1e-5, "step %d", step)
-				t.Logf("step %d: %.2g", step, distance(latents, want))
-			}
-			got, err := j.run(t.Context(), m.real, &Times{})
-			require.NoError(t, err)
-			want := g.bytes(t, name+".picture")
-			require.Len(t, got.Pix, len(want))
+			m := goldenModel(t, g.class(name), ref.Options{ArenaBytes: 256 << 20, Poison: true})
+			got, want := g.run(t, m, name, 1e-5), g.bytes(t, name+".picture")
 			different := 0
 			for i := range want {
 				d := int(got.Pix[i]) - int(want[i])

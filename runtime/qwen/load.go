@@ -65,7 +65,14 @@ func (m *Model) load(ctx context.Context, folder *models.Folder, c *manifests.Mo
 	if m.planned, err = s.load(ctx, m.counter); err != nil {
 		return err
 	}
-	m.real, err = s.load(ctx, m.options.Backend)
+	need, err := m.Plan(ctx, m.Sample())
+	if err != nil {
+		return err
+	}
+	if m.backend, m.arena, err = m.options.Open(need); err != nil {
+		return err
+	}
+	m.real, err = s.load(ctx, m.backend)
 	return err
 }
 

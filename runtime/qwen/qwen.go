@@ -47,12 +47,11 @@ import (
 
 // Options are what a model is loaded with.
 type Options struct {
-	// Backend runs the model, which closes it.
-	Backend compute.Backend
-	// ActBytes is the size of one of the backend's activations, and ArenaBytes that of its
-	// arena: what the memory plan of a picture is made for.
-	ActBytes   int
-	ArenaBytes int64
+	// Open makes the backend that runs the model, which closes it, and says how large its
+	// arena is. It is told what the weights take, and what an edit like Sample does.
+	Open func(need plan.Result) (b compute.Backend, arenaBytes int64, err error)
+	// ActBytes is the size of one of the backend's activations.
+	ActBytes int
 	// Checkpoints names those to load, in the order of preference; the first is the one that
 	// serves an edit that names none.
 	Checkpoints []string
@@ -71,6 +70,8 @@ type Model struct {
 
 	options Options
 	sets    []*weights.Set
+	arena   int64           // bytes of the real backend's
+	backend compute.Backend // real's
 	// real computes, planned counts; both read the same sets.
 	real, planned *components
 	counter       *plan.Backend // planned's
@@ -80,7 +81,8 @@ type Model struct {
 
 // Load loads the model that a folder's description speaks of. The files must be verified
 // before. Errors about them are of kind fault.Invalid. A model that is returned is able to
-// edit; Close gives its memory and its backend back. If Load fails the backend is closed.
+// edit; Close gives its memory and its backend back. An error of Options.Open is returned as
+// it is, and leaves nothing behind.
 func Load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, o Options) (*Model, error) {
 	m := &Model{title: c.Title, options: o, turn: make(chan struct{}, 1), time: modelTime}
 	if err := m.load(ctx, folder, c); err != nil {
@@ -91,7 +93,11 @@ func Load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, 
 
 // Close ends the backend and gives the mappings back. No edit may be running.
 func (m *Model) Close() error {
-	problems := []error{m.options.Backend.Close()}
+	var problems []error
+	if m.backend != nil {
+		problems = append(problems, m.backend.Close())
+		m.backend = nil
+	}
 	for _, s := range m.sets {
 		problems = append(problems, s.Close())
 	}

@@ -167,7 +167,7 @@ func TestLoadErrors(t *testing.T) {
 			if c.content != "" {
 				require.NoError(t, os.WriteFile(path, []byte(c.content), 0o666))
 			}
-			m, err := tryLoad(t, dir, ref.Options{ArenaBytes: 1 << 20})
+			m, err := tryLoad(t, dir, onRef(ref.Options{ArenaBytes: 1 << 20}))
 			require.Nil(t, m)
 			require.ErrorContains(t, err, c.text)
 			require.Equal(t, fault.Invalid, fault.KindOf(err), "%v", err)

@@ -15,9 +15,11 @@
 //     mapped file; only vectors (norms, biases, smoothing factors) are copied.
 //   - The arena, of a fixed size. On Linux pages of it that were never written take no
 //     memory.
-//   - Scratch: up to blockRows rows of a multiplication's input, and for each worker a tile
-//     of weights and of results, or the scores of a few queries. It grows to what the largest
-//     operation needs, does not depend on the number of tokens but for scores, and stays.
+//   - Scratch: up to blockRows rows of a multiplication's input, of a convolution also the
+//     lines of the picture under them, and for each worker a tile of weights (16 rows, of
+//     SVDQ linears 128) and of results, or the scores of a few queries. It grows to what
+//     the largest operation needs and stays until Close. Only scores grow with the number
+//     of keys, and lines with the width of a picture.
 //
 // # Determinism
 //

@@ -148,6 +148,7 @@ func (s *Server) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		}
 	}
 	c := http.NewResponseController(w)
+	// net/http lifts it when the body has been read.
 	_ = c.SetReadDeadline(time.Now().Add(s.config.BodyTimeout)) // a recorder of tests has none
 	limit := int64(s.config.BodyBytes)
 	var b bytes.Buffer
@@ -155,7 +156,6 @@ func (s *Server) body(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 		b.Grow(int(r.ContentLength) + bytes.MinRead)
 	}
 	_, err := b.ReadFrom(http.MaxBytesReader(w, r.Body, limit))
-	_ = c.SetReadDeadline(time.Time{})
 	return b.Bytes(), s.bodyError(err)
 }
 

@@ -182,7 +182,7 @@ func TestUnknown(t *testing.T) {
 	a := s.call(t, "HEAD", "/health", "")
 	require.Equal(t, 200, a.status)
 	require.Empty(t, a.body)
-	require.Equal(t, "1", s.metric(t, `plimsoll_http_requests_total{code="404",route="other"}`))
+	eventually(t, func() bool { return s.metric(t, `plimsoll_http_requests_total{code="404",route="other"}`) == "1" }, "counted")
 }
 
 // TestRequestID: an id that can stand in a log is taken over, any other replaced.
@@ -229,6 +229,7 @@ func TestOrigins(t *testing.T) {
 	a := s.call(t, "OPTIONS", "/edit-image", "", preflight...)
 	require.Equal(t, 204, a.status)
 	require.Equal(t, "https://a.example", a.header.Get("Access-Control-Allow-Origin"))
+	require.Equal(t, "Origin", a.header.Get("Vary"), "a cache keeps answers to origins apart")
 	require.Equal(t, "POST", a.header.Get("Access-Control-Allow-Methods"))
 	require.Equal(t, "https://a.example", s.call(t, "POST", "/edit-image", "{}", "Origin", "https://a.example").header.Get("Access-Control-Allow-Origin"), "errors too can be read")
 	require.Empty(t, s.call(t, "GET", "/health", "", "Origin", "https://b.example").header.Get("Access-Control-Allow-Origin"))
@@ -248,20 +249,20 @@ func TestMetrics(t *testing.T) {
 	require.NoError(t, s.Ready(d))
 	s.edit(t, request(t, `"rank": 64`))
 	for name, want := range map[string]string{
-		"plimsoll_ready":                                               "1",
-		"plimsoll_queue_waiting":                                       "0",
-		"plimsoll_edits_running":                                       "0",
-		"plimsoll_queue_wait_seconds_count":                            "1",
-		`plimsoll_step_seconds_count{model="lightning"}`:               "8",
-		`plimsoll_edit_seconds_count{model="lightning"}`:               "1",
-		`plimsoll_edits_total{model="lightning",outcome="ok"}`:         "1",
-		"plimsoll_edits_warned_total":                                  "1",
-		"plimsoll_edit_peak_memory_bytes":                              "1.073741824e+09",
-		"plimsoll_device_memory_total_bytes":                           "2.5769803776e+10",
-		`plimsoll_http_requests_total{code="200",route="/edit-image"}`: "1",
+		"plimsoll_ready":                                       "1",
+		"plimsoll_queue_waiting":                               "0",
+		"plimsoll_edits_running":                               "0",
+		"plimsoll_queue_wait_seconds_count":                    "1",
+		`plimsoll_step_seconds_count{model="lightning"}`:       "8",
+		`plimsoll_edit_seconds_count{model="lightning"}`:       "1",
+		`plimsoll_edits_total{model="lightning",outcome="ok"}`: "1",
+		"plimsoll_edits_warned_total":                          "1",
+		"plimsoll_edit_peak_memory_bytes":                      "1.073741824e+09",
+		"plimsoll_device_memory_total_bytes":                   "2.5769803776e+10",
 	} {
 		require.Equal(t, want, s.metric(t, name), name)
 	}
+	eventually(t, func() bool { return s.metric(t, `plimsoll_http_requests_total{code="200",route="/edit-image"}`) == "1" }, "counted")
 	for _, stage := range []string{"starting", "verifying", "loading"} {
 		require.NotEmpty(t, s.metric(t, `plimsoll_load_seconds{stage="`+stage+`"}`))
 	}
@@ -272,15 +273,17 @@ func TestMetrics(t *testing.T) {
 func TestLogLines(t *testing.T) {
 	s := start(t, newDouble(), nil)
 	s.call(t, "POST", "/edit-image", request(t, ""), "X-Request-ID", "find-me")
-	found := 0
-	for line := range strings.Lines(s.log.String()) {
-		var v map[string]any
-		require.NoError(t, json.Unmarshal([]byte(line), &v), line)
-		if v["request_id"] == "find-me" {
-			found++
+	found := func() (n int) {
+		for line := range strings.Lines(s.log.String()) {
+			var v map[string]any
+			require.NoError(t, json.Unmarshal([]byte(line), &v), line)
+			if v["request_id"] == "find-me" {
+				n++
+			}
 		}
+		return n
 	}
-	require.Equal(t, 2, found, "the edit and the request")
+	eventually(t, func() bool { return found() == 2 }, "a line of the edit and one of the request, which follows the answer")
 	require.NotContains(t, s.log.String(), "make it night")
 }
 

@@ -27,7 +27,7 @@ type Piece struct {
 type Disk struct {
 	// Pieces says in which files the bytes should lie, in order.
 	Pieces func(file manifests.ModelFile) []Piece
-	// Memo remembers whole files that were found right; nil remembers nothing.
+	// Memo remembers the sums of whole files that were read; nil remembers nothing.
 	Memo *verify.Memo
 }
 

@@ -124,7 +124,7 @@ func (v *verifier) read(ctx context.Context, r *FileReport, c *Content, file man
 		to = j
 	}
 	want := verify.Want{Size: file.Size, SHA256: file.SHA256}
-	if r.Remembered = c.Proven || c.Watch.Known(want); r.Remembered {
+	if r.Remembered = c.Proven || !v.Force && c.Watch.Known(want); r.Remembered {
 		r.SHA256 = file.SHA256
 		return nil, v.readKnown(ctx, c, file, k, j)
 	}
@@ -137,8 +137,8 @@ func (v *verifier) read(ctx context.Context, r *FileReport, c *Content, file man
 		return nil, v.readKnown(ctx, c, file, k, j)
 	}
 	sums, found, err := verify.Reader(ctx, file.Path, io.TeeReader(c, to), want, v.Progress)
-	if err == nil && found.Worst() < verify.Error {
-		c.Watch.Keep(sums.SHA256)
+	if err == nil && sums.SHA256 != "" {
+		c.Watch.Keep(sums.SHA256) // a wrong one too: it is not the one that is wanted
 	}
 	r.SHA256 = sums.SHA256
 	return found, err

@@ -81,6 +81,8 @@ type Options struct {
 	// Progress, if not nil, is told of bytes as they are done with, Total in all where
 	// nothing is wrong. It is called from several goroutines at a time.
 	Progress func(n int64)
+	// Force reads files whose sum the place's memo knows, and tells it what they are.
+	Force bool
 	// Deep judges the values of every container too, in the same read; see package values.
 	Deep bool
 	// Structure leaves the sums out: what is checked of a file is its size and, of those that

@@ -183,8 +183,8 @@ func TestCheckpointsThatDiffer(t *testing.T) {
 	require.NoError(t, m.check(t, &stream{model: m}, modelfiles.Options{}).Err())
 }
 
-// TestRemembered: what a memo knows is opened for its header only, and -force is a nil
-// memo.
+// TestRemembered: what a memo knows is opened for its header only, unless that is refused,
+// which corrects a memo that is wrong.
 func TestRemembered(t *testing.T) {
 	m := newModel(t)
 	dir := t.TempDir()
@@ -210,7 +210,13 @@ func TestRemembered(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(target, flip(-1)(data), 0o644))
 	require.Equal(t, []string{plain + ": sha256"}, codes(m.check(t, place, modelfiles.Options{})))
-	require.Equal(t, []string{plain + ": sha256"}, codes(m.check(t, place, modelfiles.Options{})), "what is wrong is not remembered")
+	require.Equal(t, []string{plain + ": sha256"}, codes(m.check(t, place, modelfiles.Options{})), "what is wrong is not remembered as right")
+
+	require.NoError(t, memo.Remember(target, m.file(plain).SHA256))
+	require.NoError(t, m.check(t, place, modelfiles.Options{}).Err(), "the memo is wrong")
+	for _, force := range []bool{true, false} {
+		require.Equal(t, []string{plain + ": sha256"}, codes(m.check(t, place, modelfiles.Options{Force: force})))
+	}
 }
 
 // countingPlace counts what is read from a place.
