@@ -83,6 +83,7 @@ type Backend struct {
 	arena  compute.Arena
 	memory cuda.Pointer // the arena
 	store  store
+	intake intake
 	// unpacked holds the weights of one SVDQ linear, unpackedBytes large.
 	unpacked      cuda.Pointer
 	unpackedBytes int64
@@ -164,7 +165,7 @@ func (b *Backend) Peak() int64 { return b.arena.Peak() }
 
 // Sync waits for everything before it and returns the error that sticks.
 func (b *Backend) Sync() error {
-	if b.err == nil {
+	if b.ready() {
 		b.stick(b.checks.look(b))
 	}
 	if b.err == nil {
@@ -175,6 +176,7 @@ func (b *Backend) Sync() error {
 
 // Close waits, gives back everything, and returns the error that sticks.
 func (b *Backend) Close() error {
+	b.endIntake()
 	first := b.Sync()
 	b.functions.finish()
 	if err := b.context.Close(); first == nil {
