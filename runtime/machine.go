@@ -29,6 +29,9 @@ const (
 	// gpuArena is how many times the activations of a usual picture a GPU's arena has room
 	// for, where there is memory: larger pictures and longer prompts are welcome.
 	gpuArena = 3
+	// gpuScratch is how many times its tensors a GPU's arena must hold: an operation has there,
+	// for as long as it runs, at most a second form of one of its inputs.
+	gpuScratch = 2
 )
 
 // errRoom is about a model that does not fit into a device's memory.
@@ -90,7 +93,7 @@ func (m machine) open(need plan.Result) (compute.Backend, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	peak := need.Total.ArenaPeak
+	peak := gpuScratch * need.Total.ArenaPeak
 	arena := min(free-need.WeightBytes-gpuReserve, gpuArena*peak)
 	if arena < peak {
 		err := fmt.Errorf("loading the model into %s: %w: weights take %d bytes, activations %d and the driver's part %d, there are %d free",
@@ -98,7 +101,7 @@ func (m machine) open(need plan.Result) (compute.Backend, int64, error) {
 		return nil, 0, fault.Wrap(fault.Resource, "free the GPU of other programs, or use one with more memory", err)
 	}
 	b, err := kernels.New(m.driver, m.device, kernels.Options{ArenaBytes: arena})
-	return b, arena, err
+	return b, arena / gpuScratch, err
 }
 
 // describe is the machine as the service's answers have it.

@@ -184,9 +184,25 @@ func (m *Model) keep(s *weights.Set, err error) (*weights.Set, error) {
 	return s, err
 }
 
+// interruptible is a backend that takes no more weights once ctx has ended: those of the
+// published model may take minutes.
+type interruptible struct {
+	compute.Backend
+	ctx context.Context
+}
+
+// LoadLinear implements compute.Loader; a network has many of them.
+func (b interruptible) LoadLinear(s compute.LinearSpec) (compute.Linear, error) {
+	if err := b.ctx.Err(); err != nil {
+		return nil, err
+	}
+	return b.Backend.LoadLinear(s)
+}
+
 // load makes the networks on a backend.
-func (s sources) load(ctx context.Context, b compute.Backend) (*components, error) {
-	c := &components{backend: b, transformers: map[string]*transformer.Model{}}
+func (s sources) load(ctx context.Context, backend compute.Backend) (*components, error) {
+	b := interruptible{backend, ctx}
+	c := &components{backend: backend, transformers: map[string]*transformer.Model{}}
 	var err error
 	if c.text, err = textencoder.New(b, s.textConfig, s.text); err != nil {
 		return nil, fmt.Errorf("loading the text encoder: %w", err)
@@ -195,9 +211,6 @@ func (s sources) load(ctx context.Context, b compute.Backend) (*components, erro
 		return nil, fmt.Errorf("loading the VAE: %w", err)
 	}
 	for name, set := range s.checkpoints {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
 		if c.transformers[name], err = transformer.New(b, set); err != nil {
 			return nil, fmt.Errorf("loading checkpoint %q: %w", name, err)
 		}

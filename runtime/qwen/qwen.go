@@ -76,6 +76,7 @@ type Model struct {
 	real, planned *components
 	counter       *plan.Backend // planned's
 	turn          chan struct{} // holds the one token of whoever edits
+	closed        bool          // of whoever has the turn
 	time          func(timestep float32) float32
 }
 
@@ -91,12 +92,19 @@ func Load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, 
 	return m, nil
 }
 
-// Close ends the backend and gives the mappings back. No edit may be running.
+// Close waits for a running edit, whose context is the caller's to end, then closes the backend
+// and gives the mappings back. Edits that wait, and later ones, get an error. It may be called
+// twice.
 func (m *Model) Close() error {
+	m.turn <- struct{}{}
+	defer m.unlock()
+	if m.closed {
+		return nil
+	}
+	m.closed = true
 	var problems []error
 	if m.backend != nil {
 		problems = append(problems, m.backend.Close())
-		m.backend = nil
 	}
 	for _, s := range m.sets {
 		problems = append(problems, s.Close())
