@@ -36,6 +36,7 @@ type Machine struct {
 	times   map[uintptr]time.Time
 	shared  map[uintptr]int32
 	modules map[uintptr]string // their PTX
+	links   map[uintptr]*link
 }
 
 // mark is where an event lies in a stream: so many late copies are before it.
@@ -78,6 +79,9 @@ func (m *Machine) exported() map[string]cfunc {
 		"cuEventRecord":       func(e, s, _ uintptr) int32 { return m.record(e, s) },
 		"cuEventSynchronize":  m.awaitEvent,
 		"cuEventElapsedTime":  m.elapsed,
+		"cuLinkComplete":      m.completeLink,
+		"cuLinkDestroy":       destroy("link"),
+		"cuModuleLoadData":    m.loadModule,
 		"cuModuleUnload":      destroy("module"),
 		"cuModuleGetFunction": m.function,
 		"cuFuncSetAttribute":  m.setAttribute,
@@ -90,8 +94,9 @@ func (m *Machine) exported() map[string]cfunc {
 
 func (m *Machine) long() map[string]longFunc {
 	return map[string]longFunc{
-		"cuLaunchKernel": m.launch, "cuModuleLoadDataEx": m.loadModule, "cuTensorMapEncodeTiled": m.encode,
+		"cuLaunchKernel": m.launch, "cuTensorMapEncodeTiled": m.encode,
 		"cuMemcpyHtoDAsync_v2": m.copyFromHost, "cuMemcpyDtoHAsync_v2": m.copy, "cuMemcpyDtoDAsync_v2": m.copy, "cuMemsetD8Async": m.set,
+		"cuLinkCreate_v2": m.createLink, "cuLinkAddData_v2": m.addData,
 	}
 }
 
@@ -185,7 +190,7 @@ func (m *Machine) make(what string) uintptr {
 	defer m.mu.Unlock()
 	if m.Made == nil {
 		m.Made, m.times, m.marks = map[uintptr]string{}, map[uintptr]time.Time{}, map[uintptr]mark{}
-		m.shared, m.modules = map[uintptr]int32{}, map[uintptr]string{}
+		m.shared, m.modules, m.links = map[uintptr]int32{}, map[uintptr]string{}, map[uintptr]*link{}
 	}
 	h := uintptr(0x100 + len(m.Made))
 	m.Made[h] = what
@@ -232,20 +237,67 @@ func (m *Machine) elapsed(out, start, end uintptr) int32 {
 	return put(out, float32(m.times[end].Sub(m.times[start]).Seconds()*1000))
 }
 
-// loadModule is cuModuleLoadDataEx: it takes what begins as PTX does, and says so
-// otherwise.
-func (m *Machine) loadModule(a [12]uintptr) int32 {
-	if text := textAt(a[1]); strings.HasPrefix(text, ".version") {
-		h := m.make("module")
-		m.mu.Lock()
-		m.modules[h] = text
-		m.mu.Unlock()
-		return put(a[0], h)
+// cubin is what a compiled module begins with; its PTX follows.
+const cubin = "\x7fELF"
+
+// link is a linker: where it says what is wrong, and what it was given.
+type link struct {
+	log  []byte
+	text string
+	out  []byte
+}
+
+// createLink is cuLinkCreate.
+func (m *Machine) createLink(a [12]uintptr) int32 {
+	options, values := at[[2]int32](a[1]), at[[2]uintptr](a[2])
+	if uint32(a[0]) != 2 || *options != [2]int32{5, 6} { // CU_JIT_ERROR_LOG_BUFFER and its size
+		return invalidValue
 	}
-	options, values := at[[2]int32](a[3]), at[[2]uintptr](a[4])
-	log := fmt.Sprintf("ptxas: syntax error; %d options, %d and %d\n\x00", a[2], options[0], options[1])
-	copy(bytesAt(values[0], values[1]), log)
-	return 218 // CUDA_ERROR_INVALID_PTX
+	h := m.make("link")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.links[h] = &link{log: bytesAt(values[0], values[1])}
+	return put(a[3], h)
+}
+
+// addData is cuLinkAddData of PTX: it takes what begins as PTX does, and says so otherwise.
+func (m *Machine) addData(a [12]uintptr) int32 {
+	text := textAt(a[2])
+	m.mu.Lock()
+	l := m.links[a[0]]
+	m.mu.Unlock()
+	if l == nil || int32(a[1]) != 1 || a[3] != uintptr(len(text)+1) {
+		return invalidValue
+	}
+	if !strings.HasPrefix(text, ".version") {
+		copy(l.log, fmt.Sprintf("ptxas %s: syntax error\n\x00", textAt(a[4])))
+		return 218 // CUDA_ERROR_INVALID_PTX
+	}
+	l.text = text
+	return 0
+}
+
+// completeLink is cuLinkComplete.
+func (m *Machine) completeLink(h, out, size uintptr) int32 {
+	m.mu.Lock()
+	l := m.links[h]
+	m.mu.Unlock()
+	l.out = []byte(cubin + l.text + "\x00")
+	put(size, uint64(len(l.out)))
+	return put(out, uintptr(unsafe.Pointer(&l.out[0])))
+}
+
+// loadModule is cuModuleLoadData of a compiled module.
+func (m *Machine) loadModule(out, image, _ uintptr) int32 {
+	text, ok := strings.CutPrefix(textAt(image), cubin)
+	if !ok {
+		return 200 // CUDA_ERROR_INVALID_IMAGE
+	}
+	h := m.make("module")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.modules[h] = text
+	return put(out, h)
 }
 
 func (m *Machine) function(out, module, name uintptr) int32 {
