@@ -25,6 +25,9 @@ type Machine struct {
 	// Late makes a copy from the host run as late as a device may: when something that
 	// follows it in its stream runs, or is waited for.
 	Late bool
+	// Watch, if it is there, is told of each launch before it runs, with the first 8 bytes of
+	// its parameters, of which a smaller one has the low ones.
+	Watch func(kernel string, parameter func(i int) uint64)
 	// Last is the last launch, and Launches how many there were of each kernel.
 	Last     Launched
 	Launches map[string]int
@@ -347,6 +350,9 @@ func (m *Machine) launch(a [12]uintptr) int32 {
 		m.Launches = map[string]int{}
 	}
 	m.Launches[kernel]++
+	if m.Watch != nil {
+		m.Watch(kernel, func(i int) uint64 { return *at[uint64](*at[uintptr](a[9] + uintptr(8*i))) })
+	}
 	p := at[[3]uintptr](a[9])
 	if kernel == "tiled" {
 		m.Last.Tiled = [2]TensorMap{*at[TensorMap](p[0]), *at[TensorMap](p[1])}
@@ -362,6 +368,9 @@ func (m *Machine) launch(a [12]uintptr) int32 {
 	}
 	return 0
 }
+
+// Bytes are those at an address that the machine gave out.
+func Bytes(address uintptr, n int) []byte { return bytesAt(address, uintptr(n)) }
 
 // textAt is the NUL-terminated text at an address.
 func textAt(address uintptr) string {
