@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"sync"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
@@ -41,6 +42,8 @@ var errRoom = errors.New("the model does not fit")
 type machine struct {
 	driver *cuda.Driver
 	device cuda.Device
+	// joined ends the early opening of the GPU, which a backend has joined.
+	joined func()
 }
 
 // chooseMachine finds the device. auto is the first GPU that the driver shows, and the CPU
@@ -68,7 +71,25 @@ func chooseMachine(want string, log *slog.Logger) (machine, error) {
 	}
 	d := devices[0]
 	log.Info("device", "name", d.Name, "computeCapability", d.Capability.String(), "totalMemory", d.TotalMemory, "driver", driver.Release())
-	return machine{driver, d}, nil
+	return machine{driver, d, openEarly(driver, d)}, nil
+}
+
+// openEarly opens a GPU, which takes 0.1 s and more, beside what comes before a backend is made
+// on it. An error is the backend's: it opens the GPU too.
+func openEarly(driver *cuda.Driver, d cuda.Device) (joined func()) {
+	opened := make(chan *cuda.Context, 1)
+	go func() {
+		c, err := driver.Context(d, cuda.Options{})
+		if err != nil {
+			c = nil
+		}
+		opened <- c
+	}()
+	return sync.OnceFunc(func() {
+		if c := <-opened; c != nil {
+			_ = c.Close() // only the backend's errors matter
+		}
+	})
 }
 
 // actBytes is the size of an activation on the machine.
@@ -101,6 +122,7 @@ func (m machine) open(need plan.Result) (compute.Backend, int64, error) {
 		return nil, 0, fault.Wrap(fault.Resource, "free the GPU of other programs, or use one with more memory", err)
 	}
 	b, err := kernels.New(m.driver, m.device, kernels.Options{ArenaBytes: arena})
+	m.joined()
 	return b, arena / gpuScratch, err
 }
 
