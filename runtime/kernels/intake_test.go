@@ -136,9 +136,8 @@ func TestLoadingFails(t *testing.T) {
 	for name, f := range load {
 		t.Run(name, func(t *testing.T) {
 			l := cudatest.TwoDevices()
-			l.Fail = map[string]int32{}
+			l.Fail = map[string]int32{"cuMemcpyHtoDAsync_v2": 2}
 			b := openFake(t, l, hopper)
-			l.Fail["cuMemcpyHtoDAsync_v2"] = 2
 			require.NoError(t, f(b))
 			err := b.Sync()
 			require.ErrorContains(t, err, "copying "+name+" BF16[")
