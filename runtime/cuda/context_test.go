@@ -413,6 +413,20 @@ func TestModulesThatDoNotLoad(t *testing.T) {
 	require.NoError(t, c.Err())
 }
 
+// Machine code is loaded as it is, and nothing compiled.
+func TestMachineCode(t *testing.T) {
+	f := cudatest.TwoDevices()
+	f.Fail = map[string]int32{"cuLinkCreate_v2": 1}
+	c := openContext(t, f, Options{})
+	defer c.Close()
+	m, err := c.Load("scale", []byte(cudatest.Code))
+	require.NoError(t, err)
+	_, err = m.Function("scale")
+	require.NoError(t, err)
+	_, err = c.Load("strange", []byte("\x7fELF of something else\x00"))
+	require.EqualError(t, err, "loading CUDA module strange: cuModuleLoadData: CUDA error 200")
+}
+
 func TestStaging(t *testing.T) {
 	f := cudatest.TwoDevices()
 	f.Fail = map[string]int32{}

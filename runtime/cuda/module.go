@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"runtime"
@@ -22,6 +23,9 @@ const (
 	functionClusterDepth  functionAttribute = 13 // CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_DEPTH
 )
 
+// machineCode is what a cubin, which is an ELF file, begins with.
+const machineCode = "\x7fELF"
+
 // Module is a loaded set of kernels.
 type Module struct {
 	context *Context
@@ -36,21 +40,26 @@ type Function struct {
 	f       functionPointer
 }
 
-// Load loads PTX, which the driver compiles for the device: 0.1 to 1 s of one processor. It
-// has a thread of its own, so that modules can be loaded side by side, and beside what runs;
-// it must return before the context is closed. The error names the module and has what the
-// compiler says. An error of kind fault.Resource is about a driver that is too old; one of
-// kind fault.Internal is about the module.
+// Load loads machine code, a cubin, or PTX, which the driver compiles for the device: 0.1 to
+// 1 s of one processor, less where it finds the result in its cache on disk
+// (CUDA_CACHE_PATH). It has a thread of its own, so that modules can be loaded side by side,
+// and beside what runs; it must return before the context is closed. The error names the
+// module and has what the compiler says. An error of kind fault.Resource is about a driver
+// that is too old; one of kind fault.Internal is about the module.
 //
 // The driver's linker does the compiling: cuModuleLoadData would hold a lock meanwhile that
 // even copies wait for, and compile one module at a time.
-func (c *Context) Load(name string, ptx []byte) (*Module, error) {
+func (c *Context) Load(name string, image []byte) (*Module, error) {
 	a := c.api
 	m := &Module{context: c, name: name}
 	err := c.beside(func() error {
-		return a.compile(name, ptx, func(cubin *byte) error {
+		load := func(cubin *byte) error {
 			return a.check("cuModuleLoadData", a.cuModuleLoadData(&m.m, cubin))
-		})
+		}
+		if bytes.HasPrefix(image, []byte(machineCode)) {
+			return load(&image[0])
+		}
+		return a.compile(name, image, load)
 	})
 	if err != nil {
 		return nil, loading(name, err)

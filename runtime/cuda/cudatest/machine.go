@@ -240,8 +240,12 @@ func (m *Machine) elapsed(out, start, end uintptr) int32 {
 	return put(out, float32(m.times[end].Sub(m.times[start]).Seconds()*1000))
 }
 
-// cubin is what a compiled module begins with; its PTX follows.
-const cubin = "\x7fELF"
+// cubin is what a compiled module begins with; its PTX follows. Other machine code the machine
+// does not take.
+const cubin = "\x7fELF of cudatest\n"
+
+// Code is PTX, compiled.
+const Code = cubin + PTX + "\x00"
 
 // link is a linker: where it says what is wrong, and what it was given.
 type link struct {
