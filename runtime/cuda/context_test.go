@@ -11,17 +11,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/runtime/cuda/cudatest"
 )
 
 // openContext opens a context on a fake's first device.
-func openContext(t *testing.T, f *fakeDriver, o Options) *Context {
+func openContext(t *testing.T, f *cudatest.Library, o Options) *Context {
 	t.Helper()
 	c, err := tryContext(t, f, o)
 	require.NoError(t, err)
 	return c
 }
 
-func tryContext(t *testing.T, f *fakeDriver, o Options) (*Context, error) {
+func tryContext(t *testing.T, f *cudatest.Library, o Options) (*Context, error) {
 	t.Helper()
 	d, err := openFake(t, f)
 	require.NoError(t, err)
@@ -39,13 +40,13 @@ type scaled struct {
 	pinned *Pinned
 }
 
-func openScaled(t *testing.T, f *fakeDriver, o Options) *scaled {
+func openScaled(t *testing.T, f *cudatest.Library, o Options) *scaled {
 	t.Helper()
 	s := &scaled{Context: openContext(t, f, o)}
 	var err error
 	s.stream, err = s.Stream()
 	require.NoError(t, err)
-	m, err := s.Load("test", []byte(ptx))
+	m, err := s.Load("test", []byte(cudatest.PTX))
 	require.NoError(t, err)
 	s.scale, err = m.Function("scale")
 	require.NoError(t, err)
@@ -61,7 +62,7 @@ func (s *scaled) launch(factor float32) {
 }
 
 func TestRoundTrip(t *testing.T) {
-	f := twoDevices()
+	f := cudatest.TwoDevices()
 	s := openScaled(t, f, Options{})
 	require.Equal(t, "NVIDIA H100 80GB HBM3", s.Device().Name)
 	values := unsafe.Slice((*float32)(unsafe.Pointer(&s.pinned.Bytes()[0])), 16)
@@ -73,13 +74,13 @@ func TestRoundTrip(t *testing.T) {
 	s.stream.CopyToHost(s.pinned, 40, s.memory+32, 20)
 	require.NoError(t, s.stream.Sync())
 	require.Equal(t, []float32{0, 6, 9, 12, 5}, values[10:15])
-	require.Equal(t, launched{grid: [3]uintptr{3, 2, 1}, block: [3]uintptr{32, 1, 1}, shared: 100}, f.machine.last)
+	require.Equal(t, cudatest.Launched{Grid: [3]uintptr{3, 2, 1}, Block: [3]uintptr{32, 1, 1}, Shared: 100}, f.Machine.Last)
 	require.NoError(t, s.Close())
 }
 
 // Close gives back everything, in a context's own reverse order.
 func TestCloseGivesEverythingBack(t *testing.T) {
-	f := twoDevices()
+	f := cudatest.TwoDevices()
 	s := openScaled(t, f, Options{})
 	more, err := s.Alloc(1000)
 	require.NoError(t, err)
@@ -88,9 +89,9 @@ func TestCloseGivesEverythingBack(t *testing.T) {
 	require.NoError(t, s.Free(more))
 	require.Panics(t, func() { _ = s.Free(more) })
 	require.NoError(t, s.Close())
-	require.Empty(t, f.machine.live)
-	require.Zero(t, f.retained.Load())
-	for h, what := range f.machine.made {
+	require.Empty(t, f.Machine.Live)
+	require.Zero(t, f.Retained.Load())
+	for h, what := range f.Machine.Made {
 		require.Contains(t, what, map[bool]string{true: "function", false: "destroyed "}[what == "function scale"], h)
 	}
 	require.ErrorIs(t, event.Wait(), errClosed)
@@ -98,7 +99,7 @@ func TestCloseGivesEverythingBack(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
-	s := openScaled(t, twoDevices(), Options{})
+	s := openScaled(t, cudatest.TwoDevices(), Options{})
 	defer s.Close()
 	start, err := s.Event()
 	require.NoError(t, err)
@@ -114,8 +115,8 @@ func TestEvents(t *testing.T) {
 }
 
 func TestMemory(t *testing.T) {
-	f := twoDevices()
-	f.depth.Store(1) // memGetInfo wants a context
+	f := cudatest.TwoDevices()
+	f.Depth.Store(1) // memGetInfo wants a context
 	c := openContext(t, f, Options{})
 	defer c.Close()
 	free, total, err := c.Memory()
@@ -125,7 +126,7 @@ func TestMemory(t *testing.T) {
 }
 
 func TestAllowShared(t *testing.T) {
-	s := openScaled(t, twoDevices(), Options{})
+	s := openScaled(t, cudatest.TwoDevices(), Options{})
 	defer s.Close()
 	require.NoError(t, s.scale.AllowShared(99<<10))
 	s.stream.Launch(s.scale, Dim{}, Dim{}, 99<<10, Address(s.memory), Int(1), Float(1))
@@ -151,7 +152,7 @@ func TestEveryCallIsChecked(t *testing.T) {
 			e, err := s.Event()
 			return errors.Join(err, onlyError(e.Since(e)))
 		}},
-		"cuModuleLoadDataEx":  {"loading CUDA module x: ", func(s *scaled) error { _, err := s.Load("x", []byte(ptx)); return err }},
+		"cuModuleLoadDataEx":  {"loading CUDA module x: ", func(s *scaled) error { _, err := s.Load("x", []byte(cudatest.PTX)); return err }},
 		"cuModuleGetFunction": {"finding kernel y in CUDA module z: ", func(s *scaled) error { _, err := (&Module{context: s.Context, name: "z"}).Function("y"); return err }},
 		"cuFuncSetAttribute":  {"allowing kernel scale 5 bytes of shared memory: ", func(s *scaled) error { return s.scale.AllowShared(5) }},
 		"cuMemAlloc_v2":       {"allocating 70 bytes on CUDA device 0: ", func(s *scaled) error { _, err := s.Alloc(70); return err }},
@@ -161,17 +162,17 @@ func TestEveryCallIsChecked(t *testing.T) {
 	}
 	for call, c := range cases {
 		t.Run(call, func(t *testing.T) {
-			f := twoDevices()
-			f.fail = map[string]Code{}
+			f := cudatest.TwoDevices()
+			f.Fail = map[string]int32{}
 			s := openScaled(t, f, Options{})
-			f.fail[call] = codeOutOfMemory
+			f.Fail[call] = int32(codeOutOfMemory)
 			err := c.call(s)
 			require.EqualError(t, err, c.want+call+oom)
 			require.ErrorIs(t, err, ErrMemory)
 			require.NotErrorIs(t, err, ErrLost)
 			require.Equal(t, fault.Resource, kindOf(err, call))
 			require.NoError(t, s.Err())
-			f.fail = nil
+			f.Fail = nil
 			require.NoError(t, s.stream.Sync())
 			require.NoError(t, s.Close())
 		})
@@ -205,23 +206,23 @@ func TestErrorsThatStick(t *testing.T) {
 	}
 	for call, c := range cases {
 		t.Run(call, func(t *testing.T) {
-			f := twoDevices()
-			f.fail = map[string]Code{}
+			f := cudatest.TwoDevices()
+			f.Fail = map[string]int32{}
 			s := openScaled(t, f, Options{})
-			f.fail[call] = 34
+			f.Fail[call] = 34
 			c.call(s)
 			want := "running on CUDA device 0: " + c.want + call + ": CUDA_ERROR_STUB_LIBRARY (34): CUDA driver is a stub library"
 			require.EqualError(t, s.stream.Sync(), want)
-			f.fail = nil
+			f.Fail = nil
 			s.stream.Fill(s.memory, 1, 16)
 			_, err := s.Alloc(1)
 			require.EqualError(t, err, "allocating 1 bytes on CUDA device 0: "+want)
 			require.EqualError(t, s.Err(), want)
 			require.NotErrorIs(t, err, ErrLost)
 			require.Equal(t, fault.Resource, fault.KindOf(err))
-			require.Equal(t, make([]byte, 16), bytesAt(uintptr(s.memory), 16), "something ran after an error")
+			require.Equal(t, make([]byte, 16), unsafe.Slice(*(**byte)(unsafe.Pointer(&s.memory)), 16), "something ran after an error")
 			require.EqualError(t, s.Close(), want)
-			require.Empty(t, f.machine.live, "what is not lost is given back")
+			require.Empty(t, f.Machine.Live, "what is not lost is given back")
 		})
 	}
 }
@@ -230,10 +231,10 @@ func TestErrorsThatStick(t *testing.T) {
 func TestLostDevice(t *testing.T) {
 	for _, code := range lostCodes {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
-			f := twoDevices()
-			f.fail = map[string]Code{}
+			f := cudatest.TwoDevices()
+			f.Fail = map[string]int32{}
 			s := openScaled(t, f, Options{})
-			f.fail["cuStreamSynchronize"] = code
+			f.Fail["cuStreamSynchronize"] = int32(code)
 			err := s.stream.Sync()
 			require.ErrorIs(t, err, ErrLost)
 			require.NotErrorIs(t, err, ErrHung)
@@ -248,10 +249,10 @@ func TestLostDevice(t *testing.T) {
 }
 
 func TestSynchronousNamesTheKernel(t *testing.T) {
-	f := twoDevices()
-	f.fail = map[string]Code{}
+	f := cudatest.TwoDevices()
+	f.Fail = map[string]int32{}
 	s := openScaled(t, f, Options{Synchronous: true})
-	f.fail["cuStreamSynchronize"] = 700
+	f.Fail["cuStreamSynchronize"] = 700
 	s.launch(1)
 	s.launch(2)
 	require.ErrorContains(t, s.stream.Sync(), "launching kernel scale on")
@@ -260,25 +261,25 @@ func TestSynchronousNamesTheKernel(t *testing.T) {
 
 // A hung device is noticed by whoever waits for it, and by who finds the queue full.
 func TestHungDevice(t *testing.T) {
-	waits := map[string]func(f *fakeDriver, s *scaled) error{
-		"sync": func(_ *fakeDriver, s *scaled) error { return s.stream.Sync() },
-		"full queue": func(_ *fakeDriver, s *scaled) error {
+	waits := map[string]func(f *cudatest.Library, s *scaled) error{
+		"sync": func(_ *cudatest.Library, s *scaled) error { return s.stream.Sync() },
+		"full queue": func(_ *cudatest.Library, s *scaled) error {
 			go s.stream.Sync()
 			for s.Err() == nil {
 				s.launch(1)
 			}
 			return s.Err()
 		},
-		"close": func(f *fakeDriver, s *scaled) error {
+		"close": func(f *cudatest.Library, s *scaled) error {
 			go s.stream.Sync()
-			<-f.machine.hung
+			<-f.Machine.Hung
 			return s.Close()
 		},
 	}
 	for name, wait := range waits {
 		t.Run(name, func(t *testing.T) {
-			f := twoDevices()
-			f.machine.hang, f.machine.hung = make(chan struct{}), make(chan struct{}, 1)
+			f := cudatest.TwoDevices()
+			f.Machine.Hang, f.Machine.Hung = make(chan struct{}), make(chan struct{}, 1)
 			s := openScaled(t, f, Options{Patience: 30 * time.Millisecond})
 			err := wait(f, s)
 			require.ErrorIs(t, err, ErrHung)
@@ -286,22 +287,22 @@ func TestHungDevice(t *testing.T) {
 			require.ErrorContains(t, err, "waiting for CUDA device 0: the CUDA device is lost to this process: it gets no further: nothing was finished in 30ms")
 			require.Contains(t, fault.HintOf(err), "start the program again")
 			require.ErrorIs(t, s.Close(), ErrHung, "which does not wait again")
-			close(f.machine.hang)
+			close(f.Machine.Hang)
 		})
 	}
 }
 
 // A device that is slow, but finishes one thing after the other, is not hung.
 func TestSlowDevice(t *testing.T) {
-	f := twoDevices()
-	f.machine.hang, f.machine.hung = make(chan struct{}), make(chan struct{}, 100)
+	f := cudatest.TwoDevices()
+	f.Machine.Hang, f.Machine.Hung = make(chan struct{}), make(chan struct{}, 100)
 	s := openScaled(t, f, Options{Patience: 200 * time.Millisecond, Synchronous: true})
 	go func() {
 		for range 11 {
 			time.Sleep(40 * time.Millisecond)
-			f.machine.hang <- struct{}{}
+			f.Machine.Hang <- struct{}{}
 		}
-		close(f.machine.hang)
+		close(f.Machine.Hang)
 	}()
 	for range 10 {
 		s.launch(1)
@@ -312,33 +313,33 @@ func TestSlowDevice(t *testing.T) {
 
 // Tiled matrices come first, by value; everything that describes one reaches the driver.
 func TestTiledMatrices(t *testing.T) {
-	f := twoDevices()
-	f.fail = map[string]Code{}
+	f := cudatest.TwoDevices()
+	f.Fail = map[string]int32{}
 	s := openScaled(t, f, Options{})
-	m, err := s.Load("tiles", []byte(ptx))
+	m, err := s.Load("tiles", []byte(cudatest.PTX))
 	require.NoError(t, err)
 	tiled, err := m.Function("tiled")
 	require.NoError(t, err)
 	require.NoError(t, tiled.Cluster(2))
-	require.Equal(t, [][2]int32{{11, 2}, {12, 1}, {13, 1}}, f.machine.clusters)
+	require.Equal(t, [][2]int32{{11, 2}, {12, 1}, {13, 1}}, f.Machine.Clusters)
 	require.EqualError(t, tiled.Cluster(9), "making clusters of 9 blocks of kernel tiled: cuFuncSetAttribute: CUDA error 1")
 
 	a, b := Matrix{P: 4096, Rows: 300, Cols: 72, TileRows: 128, TileCols: 64}, Matrix{P: 8192, Rows: 7, Cols: 8, TileRows: 256, TileCols: 64}
 	s.stream.LaunchTiled(tiled, Dim{X: 5}, Dim{X: 384}, 0, []Matrix{a, b}, Int(77))
 	require.NoError(t, s.stream.Sync())
-	require.Equal(t, tensorMap{9, 2, 4096, 72, 300, 144, 64, 128, 0, 3, 3, 0}, f.machine.last.tiled[0])
-	require.Equal(t, tensorMap{9, 2, 8192, 8, 7, 16, 64, 256, 0, 3, 3, 0}, f.machine.last.tiled[1])
-	require.Equal(t, uint64(77), f.machine.last.word)
+	require.Equal(t, cudatest.TensorMap{9, 2, 4096, 72, 300, 144, 64, 128, 0, 3, 3, 0}, f.Machine.Last.Tiled[0])
+	require.Equal(t, cudatest.TensorMap{9, 2, 8192, 8, 7, 16, 64, 256, 0, 3, 3, 0}, f.Machine.Last.Tiled[1])
+	require.Equal(t, uint64(77), f.Machine.Last.Word)
 
-	f.fail["cuTensorMapEncodeTiled"] = 34
+	f.Fail["cuTensorMapEncodeTiled"] = 34
 	s.stream.LaunchTiled(tiled, Dim{X: 5}, Dim{X: 384}, 0, []Matrix{a, b}, Int(77))
 	require.ErrorContains(t, s.stream.Sync(), "launching kernel tiled on {5 0 0} blocks of {384 0 0} threads with 0 bytes of shared memory: cuTensorMapEncodeTiled: CUDA_ERROR_STUB_LIBRARY")
 	require.Error(t, s.Close())
 }
 
 func TestDriverWithoutTiledMatrices(t *testing.T) {
-	f := twoDevices()
-	f.absent = "cuTensorMapEncodeTiled"
+	f := cudatest.TwoDevices()
+	f.Absent = "cuTensorMapEncodeTiled"
 	s := openScaled(t, f, Options{})
 	s.stream.LaunchTiled(s.scale, Dim{}, Dim{}, 0, []Matrix{{}})
 	require.ErrorIs(t, s.stream.Sync(), errNoTensorMaps)
@@ -346,8 +347,8 @@ func TestDriverWithoutTiledMatrices(t *testing.T) {
 }
 
 func TestLaunchIsAbsent(t *testing.T) {
-	f := twoDevices()
-	f.absent = "cuLaunchKernel"
+	f := cudatest.TwoDevices()
+	f.Absent = "cuLaunchKernel"
 	_, err := openFake(t, f)
 	require.EqualError(t, err, "binding libcuda.so.1: function cuLaunchKernel: undefined symbol: cuLaunchKernel")
 }
@@ -355,13 +356,13 @@ func TestLaunchIsAbsent(t *testing.T) {
 func TestContextFails(t *testing.T) {
 	for _, call := range []string{"cuDevicePrimaryCtxRetain", "cuCtxSetCurrent", "cuMemHostAlloc"} {
 		t.Run(call, func(t *testing.T) {
-			f := twoDevices()
-			f.fail = map[string]Code{call: codeOutOfMemory}
+			f := cudatest.TwoDevices()
+			f.Fail = map[string]int32{call: int32(codeOutOfMemory)}
 			_, err := tryContext(t, f, Options{})
 			require.EqualError(t, err, "opening CUDA device 0, NVIDIA H100 80GB HBM3: "+call+": CUDA_ERROR_OUT_OF_MEMORY (2): out of memory")
 			require.ErrorIs(t, err, ErrMemory)
 			require.Contains(t, fault.HintOf(err), "nvidia-smi")
-			require.Zero(t, f.retained.Load())
+			require.Zero(t, f.Retained.Load())
 		})
 	}
 }
@@ -371,36 +372,36 @@ func TestCloseFails(t *testing.T) {
 		"cuMemFreeHost", "cuDevicePrimaryCtxRelease_v2", "cuMemFree_v2", "cuModuleUnload", "cuStreamDestroy_v2",
 	} {
 		t.Run(call, func(t *testing.T) {
-			f := twoDevices()
-			f.fail = map[string]Code{}
+			f := cudatest.TwoDevices()
+			f.Fail = map[string]int32{}
 			s := openScaled(t, f, Options{})
-			f.fail[call] = 34
+			f.Fail[call] = 34
 			require.ErrorContains(t, s.Close(), "closing CUDA device 0: "+call+": CUDA_ERROR_STUB_LIBRARY")
 		})
 	}
 }
 
 func TestModulesThatDoNotLoad(t *testing.T) {
-	f := twoDevices()
-	f.fail = map[string]Code{}
+	f := cudatest.TwoDevices()
+	f.Fail = map[string]int32{}
 	c := openContext(t, f, Options{})
 	defer c.Close()
 	_, err := c.Load("norms", []byte("nonsense"))
 	require.EqualError(t, err, "loading CUDA module norms: cuModuleLoadDataEx: CUDA error 218: ptxas: syntax error; 2 options, 5 and 6")
 	require.Equal(t, fault.Internal, fault.KindOf(err))
 
-	f.fail["cuModuleLoadDataEx"] = codeNewPTX
-	_, err = c.Load("norms", []byte(ptx))
+	f.Fail["cuModuleLoadDataEx"] = int32(codeNewPTX)
+	_, err = c.Load("norms", []byte(cudatest.PTX))
 	require.ErrorContains(t, err, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION (222)")
 	require.Equal(t, fault.Resource, fault.KindOf(err))
 	require.Contains(t, fault.HintOf(err), "update the NVIDIA driver")
 
-	f.fail["cuModuleLoadDataEx"] = codeNoBinary
-	_, err = c.Load("norms", []byte(ptx))
+	f.Fail["cuModuleLoadDataEx"] = int32(codeNoBinary)
+	_, err = c.Load("norms", []byte(cudatest.PTX))
 	require.Contains(t, fault.HintOf(err), "compute capability 8.0")
-	f.fail = nil
+	f.Fail = nil
 
-	m, err := c.Load("norms", []byte(ptx))
+	m, err := c.Load("norms", []byte(cudatest.PTX))
 	require.NoError(t, err)
 	_, err = m.Function("twist")
 	require.EqualError(t, err, "finding kernel twist in CUDA module norms: cuModuleGetFunction: CUDA error 500")
@@ -409,8 +410,8 @@ func TestModulesThatDoNotLoad(t *testing.T) {
 }
 
 func TestStaging(t *testing.T) {
-	f := twoDevices()
-	f.fail = map[string]Code{}
+	f := cudatest.TwoDevices()
+	f.Fail = map[string]int32{}
 	s := openScaled(t, f, Options{})
 	g, err := s.stream.Staging(3, 8)
 	require.NoError(t, err)
@@ -428,22 +429,22 @@ func TestStaging(t *testing.T) {
 			require.Equal(t, byte(n+i), b, "%d of %d", i, n)
 		}
 	}
-	f.fail["cuEventSynchronize"] = 700
+	f.Fail["cuEventSynchronize"] = 700
 	require.ErrorIs(t, g.Read(p, 99, func([]byte, int) {}), ErrLost)
 	require.ErrorIs(t, g.Write(p, 99, func([]byte, int) {}), ErrLost)
 	require.ErrorIs(t, s.Close(), ErrLost)
 }
 
 func TestStagingThatDoesNotFit(t *testing.T) {
-	s := openScaled(t, twoDevices(), Options{})
+	s := openScaled(t, cudatest.TwoDevices(), Options{})
 	defer s.Close()
-	_, err := s.stream.Staging(2, fakeMemory+1)
+	_, err := s.stream.Staging(2, cudatest.Memory+1)
 	require.ErrorIs(t, err, ErrMemory)
 	require.ErrorContains(t, err, "making a ring of 2 pinned buffers: pinning 1048577 bytes: ")
 }
 
 func TestDefects(t *testing.T) {
-	s := openScaled(t, twoDevices(), Options{})
+	s := openScaled(t, cudatest.TwoDevices(), Options{})
 	defer s.Close()
 	require.PanicsWithValue(t, "cuda: launching scale with 0 matrices and 65 parameters", func() {
 		s.stream.Launch(s.scale, Dim{}, Dim{}, 0, make([]Parameter, 65)...)
@@ -462,7 +463,7 @@ func TestParameters(t *testing.T) {
 // BenchmarkLaunch is what a launch costs its caller, and what it costs until it has run.
 func BenchmarkLaunch(b *testing.B) {
 	t := &testing.T{}
-	s := openScaled(t, twoDevices(), Options{})
+	s := openScaled(t, cudatest.TwoDevices(), Options{})
 	defer s.Close()
 	for b.Loop() {
 		s.launch(1)

@@ -70,6 +70,12 @@ func Open() (*Driver, error) {
 	return open(loader(libraryName), kernelModuleFile)
 }
 
+// OpenLibrary is Open with another library than the system's, by what finds its functions.
+// It is for tests without a GPU (package cudatest).
+func OpenLibrary(resolve func(name string) (uintptr, error)) (*Driver, error) {
+	return open(func() (resolver, error) { return resolve, nil }, kernelModuleFile)
+}
+
 func open(load func() (resolver, error), moduleFile string) (*Driver, error) {
 	resolve, err := load()
 	if err != nil {

@@ -12,7 +12,17 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/runtime/cuda/cudatest"
 )
+
+func loadOf(l *cudatest.Library) func() (resolver, error) {
+	return func() (resolver, error) { return l.Load(), nil }
+}
+
+func openFake(t *testing.T, l *cudatest.Library) (*Driver, error) {
+	t.Helper()
+	return open(loadOf(l), t.TempDir()+"/version")
+}
 
 func TestNoDriver(t *testing.T) {
 	_, err := open(loader("libplimsoll-absent.so.1"), "")
@@ -34,8 +44,8 @@ func TestNotADriver(t *testing.T) {
 }
 
 func TestOldDriver(t *testing.T) {
-	f := twoDevices()
-	f.absent = "cuDeviceGetUuid_v2"
+	f := cudatest.TwoDevices()
+	f.Absent = "cuDeviceGetUuid_v2"
 	_, err := openFake(t, f)
 	require.EqualError(t, err, "binding libcuda.so.1: function cuDeviceGetUuid_v2: undefined symbol: cuDeviceGetUuid_v2")
 	require.Contains(t, fault.HintOf(err), "CUDA 11.4")
@@ -56,8 +66,8 @@ func TestOpenFails(t *testing.T) {
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			f := twoDevices()
-			f.fail = map[string]Code{c.call: c.code}
+			f := cudatest.TwoDevices()
+			f.Fail = map[string]int32{c.call: int32(c.code)}
 			_, err := openFake(t, f)
 			require.EqualError(t, err, c.want)
 			require.Equal(t, fault.Resource, fault.KindOf(err))
@@ -69,7 +79,7 @@ func TestOpenFails(t *testing.T) {
 }
 
 func TestDevices(t *testing.T) {
-	d, err := openFake(t, twoDevices())
+	d, err := openFake(t, cudatest.TwoDevices())
 	require.NoError(t, err)
 	require.Equal(t, "13.0", d.Version().String())
 	require.Empty(t, d.Release())
@@ -100,8 +110,8 @@ func TestDevicesChecksEveryCall(t *testing.T) {
 		"cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName", "cuDeviceGetPCIBusId", "cuDeviceGetUuid_v2", "cuDeviceTotalMem_v2", "cuDeviceGetAttribute",
 	} {
 		t.Run(call, func(t *testing.T) {
-			f := twoDevices()
-			f.fail = map[string]Code{call: 999}
+			f := cudatest.TwoDevices()
+			f.Fail = map[string]int32{call: 999}
 			d, err := openFake(t, f)
 			require.NoError(t, err)
 			devices, err := d.Devices()
@@ -117,8 +127,8 @@ func TestDevicesChecksEveryCall(t *testing.T) {
 }
 
 func TestAttributeThatTheDriverDoesNotKnow(t *testing.T) {
-	f := twoDevices()
-	delete(f.devices[1].attributes, attributeSharedMemory)
+	f := cudatest.TwoDevices()
+	delete(f.Devices[1].Attributes, cudatest.SharedMemory)
 	d, err := openFake(t, f)
 	require.NoError(t, err)
 	_, err = d.Devices()
@@ -126,8 +136,8 @@ func TestAttributeThatTheDriverDoesNotKnow(t *testing.T) {
 }
 
 func TestLongName(t *testing.T) {
-	f := twoDevices()
-	f.devices[0].name = strings.Repeat("x", 1000)
+	f := cudatest.TwoDevices()
+	f.Devices[0].Name = strings.Repeat("x", 1000)
 	d, err := openFake(t, f)
 	require.NoError(t, err)
 	devices, err := d.Devices()
@@ -136,7 +146,7 @@ func TestLongName(t *testing.T) {
 }
 
 func TestFreeMemory(t *testing.T) {
-	f := twoDevices()
+	f := cudatest.TwoDevices()
 	d, err := openFake(t, f)
 	require.NoError(t, err)
 	devices, err := d.Devices()
@@ -144,8 +154,8 @@ func TestFreeMemory(t *testing.T) {
 	free, err := d.FreeMemory(devices[0])
 	require.NoError(t, err)
 	require.Equal(t, int64(84_000_000_001), free)
-	require.Zero(t, f.depth.Load(), "a context stayed behind")
-	require.Zero(t, f.retained.Load(), "the primary context is still held")
+	require.Zero(t, f.Depth.Load(), "a context stayed behind")
+	require.Zero(t, f.Retained.Load(), "the primary context is still held")
 }
 
 func TestFreeMemoryFails(t *testing.T) {
@@ -154,8 +164,8 @@ func TestFreeMemoryFails(t *testing.T) {
 		"cuDevicePrimaryCtxRelease_v2": 1, // the call that would let go is the one that fails
 	} {
 		t.Run(call, func(t *testing.T) {
-			f := twoDevices()
-			f.fail = map[string]Code{call: 2}
+			f := cudatest.TwoDevices()
+			f.Fail = map[string]int32{call: 2}
 			d, err := openFake(t, f)
 			require.NoError(t, err)
 			devices, err := d.Devices()
@@ -167,7 +177,7 @@ func TestFreeMemoryFails(t *testing.T) {
 			}()
 			err = <-done
 			require.EqualError(t, err, "reading free memory of CUDA device 0: "+call+": CUDA_ERROR_OUT_OF_MEMORY (2): out of memory")
-			require.Equal(t, retained, f.retained.Load())
+			require.Equal(t, retained, f.Retained.Load())
 		})
 	}
 }
@@ -175,7 +185,7 @@ func TestFreeMemoryFails(t *testing.T) {
 func TestReleaseFromModuleFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "version")
 	require.NoError(t, os.WriteFile(path, []byte(openModule), 0o644))
-	d, err := open(twoDevices().load, path)
+	d, err := open(loadOf(cudatest.TwoDevices()), path)
 	require.NoError(t, err)
 	require.Equal(t, "580.159.04", d.Release())
 }

@@ -95,8 +95,9 @@ func (m *Module) Function(name string) (*Function, error) {
 		return a.check("cuModuleGetFunction", a.cuModuleGetFunction(&f.f, m.m, &text[0]))
 	})
 	if err != nil {
+		defect := m.context.Err() == nil // and not what sticks, or a device that is lost
 		err = fmt.Errorf("finding kernel %s in CUDA module %s: %w", name, m.name, err)
-		if !errors.Is(err, ErrLost) {
+		if defect {
 			err = fault.Wrap(fault.Internal, "", err)
 		}
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute/computetest"
 	"github.com/plimsoll-oci/plimsoll/runtime/kernels"
+	"github.com/plimsoll-oci/plimsoll/verify/safetensors"
 )
 
 // The transformer's sizes at 1024² with one picture: tokens and width.
@@ -60,11 +61,18 @@ func random(t *testing.B, b *kernels.Backend, k compute.Kind, rows, cols int) co
 }
 
 func BenchmarkGPULinearSVDQ(t *testing.B) {
-	b := fresh(t)
-	l, err := b.LoadLinear(computetest.NewSVDQ(rand.New(rand.NewPCG(1, 1)), width, 4*width, 128, false).Spec)
-	require.NoError(t, err)
-	x, y := random(t, b, compute.Act, tokens, width), b.Alloc(compute.Act, tokens, 4*width)
-	timed(t, b, 0, 2*tokens*width*4*width, func() { b.Linear(y, l, x, compute.Pre{}, compute.Post{}) })
+	for name, held := range map[string]kernels.Held{"packed": kernels.Packed, "whole": kernels.Whole, "eight bits": kernels.EightBits} {
+		t.Run(name, func(t *testing.B) {
+			driver, d := device(t)
+			b, err := kernels.New(driver, d, kernels.Options{ArenaBytes: 4 << 30, Held: held})
+			require.NoError(t, err)
+			defer func() { require.NoError(t, b.Close()) }()
+			l, err := b.LoadLinear(computetest.NewSVDQ(rand.New(rand.NewPCG(1, 1)), width, 4*width, 128, false).Spec)
+			require.NoError(t, err)
+			x, y := random(t, b, compute.Act, tokens, width), b.Alloc(compute.Act, tokens, 4*width)
+			timed(t, b, 0, 2*tokens*width*4*width, func() { b.Linear(y, l, x, compute.Pre{}, compute.Post{}) })
+		})
+	}
 }
 
 func BenchmarkGPUNorm(t *testing.B) {
@@ -117,4 +125,18 @@ func BenchmarkGPUOpen(t *testing.B) {
 		require.NoError(t, err)
 		require.NoError(t, b.Close())
 	}
+}
+
+// BenchmarkGPULoad is what the loading of weights takes that are in memory.
+func BenchmarkGPULoad(t *testing.B) {
+	b := fresh(t)
+	const rows, cols = 1 << 14, 1 << 13
+	w := compute.Weight{Name: "table", DType: safetensors.BF16, Shape: []int64{rows, cols}, Data: make([]byte, 2*rows*cols)}
+	for i := 0; i < len(w.Data); i += 4096 {
+		w.Data[i] = 1
+	}
+	timed(t, b, 2*rows*cols, 0, func() {
+		_, err := b.LoadTable(w)
+		require.NoError(t, err)
+	})
 }

@@ -84,7 +84,7 @@ template <class T>
 DEV void convolve(const Picture& p, const u16* weight, Epilogue e) {
   DYNAMIC_SHARED(shared);
   u32 tile_m, tile_n;
-  block_of(block_x(), (e.m + T::BM - 1) / T::BM, (e.n + T::BN - 1) / T::BN, tile_m, tile_n);
+  block_of(block_x(), (e.m + T::BM - 1) / T::BM, (e.n + T::BN - 1) / T::BN, 8, tile_m, tile_n);
   int row = tile_m * T::BM, column = tile_n * T::BN, k = p.kh * p.kw * p.in;
 
   Neighbourhoods<T> pixels;

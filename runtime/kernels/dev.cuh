@@ -103,11 +103,18 @@ DEV float exp_(float x) {
   float rest = __builtin_fmaf(x, log2e, -y) + x * 1.925963033e-8f;
   return exp2_(y) * __builtin_fmaf(rest, 0.6931471806f, 1.f);
 }
-DEV float silu(float x) { return x / (1.f + exp_(-x)); }
-DEV float tanh_(float x) { return 1.f - 2.f / (1.f + exp_(2.f * x)); }
+// inverse is 1/x within a unit of the last place, 0 for |x| over 2^126; a division takes
+// several times as long.
+DEV float inverse(float x) {
+  float y;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+DEV float silu(float x) { return x * inverse(1.f + exp_(-x)); }
+DEV float tanh_(float x) { return 1.f - 2.f * inverse(1.f + exp_(2.f * x)); }
 // erf_ is formula 7.1.26 of Abramowitz and Stegun: an absolute error below 1.5e-7.
 DEV float erf_(float x) {
-  float a = abs_(x), t = 1.f / __builtin_fmaf(0.3275911f, a, 1.f);
+  float a = abs_(x), t = inverse(__builtin_fmaf(0.3275911f, a, 1.f));
   float p = __builtin_fmaf(1.061405429f, t, -1.453152027f);
   p = __builtin_fmaf(p, t, 1.421413741f);
   p = __builtin_fmaf(p, t, -0.284496736f);
@@ -116,8 +123,11 @@ DEV float erf_(float x) {
   return x < 0 ? -y : y;
 }
 DEV float gelu_erf(float x) { return 0.5f * x * (1.f + erf_(x * 0.70710678118654752f)); }
+// gelu_tanh is x·(1 + tanh(u))/2 = x/(1 + e^−2u). Beyond 80 the exponential says nothing
+// more, and must not become infinite: exp_ of that is no number.
 DEV float gelu_tanh(float x) {
-  return 0.5f * x * (1.f + tanh_(0.7978845608028654f * __builtin_fmaf(0.044715f * x * x, x, x)));
+  float u2 = 1.5957691216057308f * __builtin_fmaf(0.044715f * x * x, x, x);
+  return x * inverse(1.f + exp_(min_(-u2, 80.f)));
 }
 
 // ---- across a warp and a block ----
@@ -166,6 +176,11 @@ DEV u32 shared_address(const void* p) {
   u64 a;
   asm("cvta.to.shared.u64 %0, %1;" : "=l"(a) : "l"(p));
   return (u32)a;
+}
+DEV U4 load_shared16(u32 address) {
+  U4 v;
+  asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(address) : "memory");
+  return v;
 }
 // copy_async16 copies 16 bytes, both sides aligned to 16, past the first-level cache. With
 // valid false it writes zeros, and from is not read.

@@ -35,7 +35,7 @@ DEV void gemm(void* out, const u16* a, const u16* b, const float* bias, const vo
               const u16* l, const u16* u, int m, int n, int k, int r, int until, u32 flags) {
   DYNAMIC_SHARED(shared);
   u32 tile_m, tile_n;
-  block_of(block_x(), (m + T::BM - 1) / T::BM, (n + T::BN - 1) / T::BN, tile_m, tile_n);
+  block_of(block_x(), (m + T::BM - 1) / T::BM, (n + T::BN - 1) / T::BN, 8, tile_m, tile_n);
   int row = tile_m * T::BM, column = tile_n * T::BN;
 
   MatrixRows<T, T::PASSES_A> rows_a;

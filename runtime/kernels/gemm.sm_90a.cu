@@ -13,16 +13,49 @@
 //   grid: min(ceil(m/128)·ceil(n/256), multiprocessors); block 384;
 //   dynamic shared memory: 218112
 //
+// gemm_s8_hopper (a, b, a_scale, b_scale, out, ... flags), the rest as above:
+//
+//     out[m,n] = residual + gate · activation(a_scale[m]·b_scale[n]·(A[m,k]·B[n,k]ᵀ) + bias)
+//
+//   CUtensorMap  a, b      as above, of 8-bit whole numbers, tiles of as many rows x 128
+//                          columns; k is a multiple of 16
+//   const float* a_scale   [m]
+//   const float* b_scale   [n]
+//   The sums are exact. quantise_rows of quantise.cu makes numbers and scales.
+//
 // One block runs on each multiprocessor and takes tile after tile. Its first warpgroup fills
 // a ring of stages and runs ahead, the other two compute 64 rows each.
 #include "hopper.cuh"
 #include "tiles.cuh"
 
-constexpr int BM = 128, BN = 256, BK = 64;
-constexpr u32 STAGES = 4, STAGE = (BM + BN) * BK * 2, STAGE_A = BM * BK * 2;
+constexpr int BM = 128, BN = 256, ROW = 128;  // bytes of a row of a stage
+constexpr u32 STAGES = 4, STAGE = (BM + BN) * ROW, STAGE_A = BM * ROW;
 constexpr int PATCH_ROW = 32 + 8, PATCH = 16 * PATCH_ROW * 4;
 constexpr u32 PATCHES = STAGES * STAGE, BARRIERS = PATCHES + 8 * PATCH, SHARED = BARRIERS + 1024;
 static_assert(SHARED == 218112, "what the head says");
+
+// Scales are of the rows of A and of B.
+struct Scales {
+  const float *a, *b;
+};
+
+// Floats and Integers are the two kinds of operands: what a stage's rows hold, and sums.
+struct Floats {
+  using Sum = float;
+  static constexpr int BK = 64;
+  DEV void multiply(float (&sum)[128], u64 a, u64 b, bool add) { multiply_256(sum, a, b, add); }
+  DEV F2 row_scales(const Scales&, int, int) { return F2{1, 1}; }
+  DEV F2 column_scales(const Scales&, int, int) { return F2{1, 1}; }
+  DEV float value(float sum, float, float) { return sum; }
+};
+struct Integers {
+  using Sum = int;
+  static constexpr int BK = 128;
+  DEV void multiply(int (&sum)[128], u64 a, u64 b, bool add) { multiply_256(sum, a, b, add); }
+  DEV F2 row_scales(const Scales& s, int row, int m) { return F2{s.a[min_(row, m - 1)], s.a[min_(row + 8, m - 1)]}; }
+  DEV F2 column_scales(const Scales& s, int column, int n) { return F2{s.b[min_(column, n - 1)], s.b[min_(column + 1, n - 1)]}; }
+  DEV float value(int sum, float row, float column) { return (float)sum * (row * column); }
+};
 
 // Work walks through a block's tiles.
 struct Work {
@@ -31,50 +64,139 @@ struct Work {
   __device__ inline __attribute__((always_inline)) bool find() {
     if (id >= tiles_m * tiles_n) return false;
     u32 tile_m, tile_n;
-    block_of(id, tiles_m, tiles_n, tile_m, tile_n);
+    // The higher the strip, the fewer times b is read; a low one is better where b is small
+    // enough to stay in the cache.
+    block_of(id, tiles_m, tiles_n, tiles_n < 24 ? 8 : 16, tile_m, tile_n);
     row = tile_m * BM, column = tile_n * BN;
     id += blocks_x();
     return true;
   }
 };
 
+// store_plain stores what store_warp below does if there is nothing to add, no gate and no
+// activation, and the result is bf16: rounded at once, 64 columns at a time.
+template <class Op>
+DEV void store_plain(const Epilogue& e, const Scales& scales, u32 patch, const typename Op::Sum (&sum)[128], int first_row, int first_column) {
+  constexpr u32 PITCH = 64 * 2 + 16;
+  u32 l = lane(), to = patch + (l & 15) * PITCH + (l >> 4) * 16, from = patch + (l >> 3) * PITCH + (l & 7) * 16;
+  F2 by_row = Op::row_scales(scales, first_row + (l >> 2), e.m);
+  UNROLL for (int part = 0; part < 4; part++) {
+    UNROLL for (int j = 0; j < 8; j += 2) {
+      u32 pair[4];
+      UNROLL for (int i = 0; i < 2; i++) {
+        const typename Op::Sum* s = sum + part * 32 + (j + i) * 4;
+        int column = min_(first_column + part * 64 + (j + i) * 8 + (int)(l & 3) * 2, e.n - 2);
+        F2 by = Op::column_scales(scales, column, e.n), bias = e.bias ? *(const F2*)(e.bias + column) : F2{0, 0};
+        pair[i * 2] = pack_bf16(Op::value(s[0], by_row.x, by.x) + bias.x, Op::value(s[1], by_row.x, by.y) + bias.y);
+        pair[i * 2 + 1] = pack_bf16(Op::value(s[2], by_row.y, by.x) + bias.x, Op::value(s[3], by_row.y, by.y) + bias.y);
+      }
+      store_matrices(to + j * 16, pair[0], pair[1], pair[2], pair[3]);
+    }
+    sync_warp();
+    int column = first_column + part * 64 + (l & 7) * 8;
+    UNROLL for (int i = 0; i < 4; i++) {
+      int row = first_row + (l >> 3) + i * 4;
+      U4 v = load_shared16(from + i * 4 * PITCH);
+      if (row < e.m && column < e.n) *(U4*)((u16*)e.out + (u64)row * e.n + column) = v;
+    }
+    sync_warp();
+  }
+}
+
 // store_warp stores 16 rows by 256 columns, 32 at a time by way of shared memory, so that
-// each thread reads and writes 16 bytes at once.
-DEV void store_warp(const Epilogue& e, float* patch, const float (&sum)[128], int first_row, int first_column) {
+// each thread reads and writes 16 bytes at once. What is added is read a turn ahead.
+template <class Op>
+DEV void store_warp(const Epilogue& e, const Scales& scales, float* patch, const typename Op::Sum (&sum)[128], int first_row, int first_column) {
   u32 l = lane();
+  F2 by_row = Op::row_scales(scales, first_row + (l >> 2), e.m);
   bool whole = e.n % 8 == 0;
   float* to = patch + (l >> 2) * PATCH_ROW + (l & 3) * 2;
-  NO_UNROLL for (int part = 0; part < 8; part++) {
+  int column = first_column + l % 4 * 8, row = first_row + l / 4;
+  Residual ahead[2] = {};
+  auto read = [&](int column) {
+    UNROLL for (int i = 0; i < 2; i++) if (whole && row + i * 8 < e.m && column < e.n) ahead[i] = residual_of(e, row + i * 8, column);
+  };
+  read(column);
+  NO_UNROLL for (int part = 0; part < 8; part++, column += 32) {
+    Residual residual[2] = {ahead[0], ahead[1]};
+    if (part < 7) read(column + 32);
     UNROLL for (int own = 0; own < 8; own++) {
       if (own != part) continue;
       UNROLL for (int j = 0; j < 4; j++) {
-        *(F2*)(to + j * 8) = F2{sum[own * 16 + j * 4], sum[own * 16 + j * 4 + 1]};
-        *(F2*)(to + 8 * PATCH_ROW + j * 8) = F2{sum[own * 16 + j * 4 + 2], sum[own * 16 + j * 4 + 3]};
+        F2 by = Op::column_scales(scales, first_column + part * 32 + j * 8 + (l & 3) * 2, e.n);
+        const typename Op::Sum* s = sum + own * 16 + j * 4;
+        *(F2*)(to + j * 8) = F2{Op::value(s[0], by_row.x, by.x), Op::value(s[1], by_row.x, by.y)};
+        *(F2*)(to + 8 * PATCH_ROW + j * 8) = F2{Op::value(s[2], by_row.y, by.x), Op::value(s[3], by_row.y, by.y)};
       }
     }
     sync_warp();
-    NO_UNROLL for (u32 v = l; v < 64; v += 32) {
-      int row = first_row + v / 4, column = first_column + part * 32 + v % 4 * 8;
-      if (row >= e.m || column >= e.n) continue;
-      const float* from = patch + v / 4 * PATCH_ROW + v % 4 * 8;
+    UNROLL for (int i = 0; i < 2; i++) {
+      if (row + i * 8 >= e.m || column >= e.n) continue;
+      const float* from = patch + (l / 4 + i * 8) * PATCH_ROW + l % 4 * 8;
       if (whole) {
-        finish8(e, row, column, from);
+        finish8(e, row + i * 8, column, from, residual[i]);
       } else {
-        NO_UNROLL for (int c = 0; c < 8 && column + c < e.n; c++) finish1(e, row, column + c, from[c]);
+        NO_UNROLL for (int c = 0; c < 8 && column + c < e.n; c++) finish1(e, row + i * 8, column + c, from[c]);
       }
     }
     sync_warp();
   }
 }
 
-KERNEL(384, 1)
-gemm_bf16_hopper(TensorMap a, TensorMap b, void* out, const float* bias, const void* residual, const float* gate, const float* rest,
-                 int m, int n, int k, int until, u32 flags) {
+// fill fills a block's stages.
+template <class Op>
+DEV void fill(u64 map_a, u64 map_b, u32 base, u32 full, u32 empty, Work work, int steps) {
+  Ring<STAGES> ring{0, 0};
+  while (work.find()) {
+    NO_UNROLL for (int step = 0; step < steps; step++) {
+      await(empty + ring.stage * 8, ring.parity ^ 1);
+      u32 at = base + ring.stage * STAGE, barrier = full + ring.stage * 8;
+      arrive_expecting(barrier, STAGE);
+      copy_tile(at, map_a, step * Op::BK, work.row, barrier);
+      copy_tile(at + STAGE_A, map_b, step * Op::BK, work.column, barrier);
+      ring.advance();
+    }
+  }
+}
+
+// release gives a stage back to be filled, a warp at a time.
+DEV void release(u32 barrier) {
+  if (lane() == 0) arrive(barrier);
+}
+
+template <class Op>
+DEV void compute(u8* shared, u32 base, u32 full, u32 empty, Work work, int steps, const Epilogue& e, const Scales& scales) {
+  Ring<STAGES> ring{0, 0};
+  u32 group = thread() / 128 - 1, w = warp() - 4;
+  bool plain = !e.residual && !e.gate && e.flags == 0 && e.n % 8 == 0;
+  while (work.find()) {
+    typename Op::Sum sum[128];
+    undefined(sum);
+    u32 last = 0;
+    NO_UNROLL for (int step = 0; step < steps; step++) {
+      await(full + ring.stage * 8, ring.parity);
+      u64 at_a = rows_at(base + ring.stage * STAGE + group * 64 * ROW), at_b = rows_at(base + ring.stage * STAGE + STAGE_A);
+      multiply_begin();
+      UNROLL for (int s = 0; s < ROW / 32; s++) Op::multiply(sum, at_a + s * 2, at_b + s * 2, step > 0 || s > 0);
+      multiply_commit();
+      // The products of the step before are done: its stage may be filled again.
+      multiply_wait<1>();
+      if (step > 0) release(empty + last * 8);
+      last = ring.stage;
+      ring.advance();
+    }
+    multiply_wait<0>();
+    release(empty + last * 8);
+    if (plain) store_plain<Op>(e, scales, base + PATCHES + w * PATCH, sum, work.row + w * 16, work.column);
+    else store_warp<Op>(e, scales, (float*)(shared + PATCHES + w * PATCH), sum, work.row + w * 16, work.column);
+  }
+}
+
+template <class Op>
+DEV void gemm(u64 map_a, u64 map_b, const Scales& scales, int m, int n, int k, const Epilogue& e) {
   DYNAMIC_SHARED(shared);
   u32 base = shared_address(shared), full = base + BARRIERS, empty = full + STAGES * 8;
-  int steps = (k + BK - 1) / BK;
-  Work work{block_x(), (u32)(m + BM - 1) / BM, (u32)(n + BN - 1) / BN, 0, 0};
-  Ring<STAGES> ring{0, 0};
+  int steps = (k + Op::BK - 1) / Op::BK;
   if (thread() == 0) {
     for (u32 s = 0; s < STAGES; s++) {
       barrier_init(full + s * 8, 1);
@@ -83,45 +205,26 @@ gemm_bf16_hopper(TensorMap a, TensorMap b, void* out, const float* bias, const v
     barriers_ready();
   }
   sync_block();
-
+  Work work{block_x(), (u32)(m + BM - 1) / BM, (u32)(n + BN - 1) / BN, 0, 0};
   if (thread() < 128) {
     give_registers<40>();
-    if (thread() != 0) return;
-    u64 map_a = MAP_ADDRESS(gemm_bf16_hopper, 0), map_b = MAP_ADDRESS(gemm_bf16_hopper, 1);
-    while (work.find()) {
-      NO_UNROLL for (int step = 0; step < steps; step++) {
-        await(empty + ring.stage * 8, ring.parity ^ 1);
-        u32 at = base + ring.stage * STAGE, barrier = full + ring.stage * 8;
-        arrive_expecting(barrier, STAGE);
-        copy_tile(at, map_a, step * BK, work.row, barrier);
-        copy_tile(at + STAGE_A, map_b, step * BK, work.column, barrier);
-        ring.advance();
-      }
-    }
+    if (thread() == 0) fill<Op>(map_a, map_b, base, full, empty, work, steps);
   } else {
     take_registers<232>();
-    u32 group = thread() / 128 - 1;
-    Epilogue e{out, bias, residual, gate, rest, until, m, n, flags};
-    while (work.find()) {
-      float sum[128];
-      undefined(sum);
-      u32 last = 0;
-      NO_UNROLL for (int step = 0; step < steps; step++) {
-        await(full + ring.stage * 8, ring.parity);
-        u64 at_a = rows_at(base + ring.stage * STAGE + group * 64 * BK * 2), at_b = rows_at(base + ring.stage * STAGE + STAGE_A);
-        multiply_begin();
-        UNROLL for (int s = 0; s < BK / 16; s++) multiply_256(sum, at_a + s * 2, at_b + s * 2, step > 0 || s > 0);
-        multiply_commit();
-        // The products of the step before are done: its stage may be filled again.
-        multiply_wait<1>();
-        if (step > 0 && lane() == 0) arrive(empty + last * 8);
-        last = ring.stage;
-        ring.advance();
-      }
-      multiply_wait<0>();
-      if (lane() == 0) arrive(empty + last * 8);
-      u32 w = warp() - 4;
-      store_warp(e, (float*)(shared + PATCHES + w * PATCH), sum, work.row + w * 16, work.column);
-    }
+    compute<Op>(shared, base, full, empty, work, steps, e, scales);
   }
+}
+
+KERNEL(384, 1)
+gemm_bf16_hopper(TensorMap a, TensorMap b, void* out, const float* bias, const void* residual, const float* gate, const float* rest,
+                 int m, int n, int k, int until, u32 flags) {
+  gemm<Floats>(MAP_ADDRESS(gemm_bf16_hopper, 0), MAP_ADDRESS(gemm_bf16_hopper, 1), Scales{nullptr, nullptr}, m, n, k,
+               Epilogue{out, bias, residual, gate, rest, until, m, n, flags});
+}
+
+KERNEL(384, 1)
+gemm_s8_hopper(TensorMap a, TensorMap b, const float* a_scale, const float* b_scale, void* out, const float* bias, const void* residual,
+               const float* gate, const float* rest, int m, int n, int k, int until, u32 flags) {
+  gemm<Integers>(MAP_ADDRESS(gemm_s8_hopper, 0), MAP_ADDRESS(gemm_s8_hopper, 1), Scales{a_scale, b_scale}, m, n, k,
+                 Epilogue{out, bias, residual, gate, rest, until, m, n, flags});
 }

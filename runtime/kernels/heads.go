@@ -23,8 +23,11 @@ func (b *Backend) Heads(s compute.Split) {
 		}
 		return cuda.Address(b.vector(v).p)
 	}
-	jobs := s.X.Rows * (s.X.Cols / s.Dim)
-	b.launch("heads_"+formats(s.X, s.Q), cuda.Dim{X: ceil(jobs, threads/32)}, cuda.Dim{X: threads}, 0,
+	name, blocks := "heads_"+formats(s.X, s.Q), ceil(s.X.Rows*(s.X.Cols/s.Dim), threads/32)
+	if (s.Dim == 64 || s.Dim == 128 || s.Dim == 256) && !s.Rope.Halves && access(s.Dim, s.X, s.Q, s.K, s.V) == 8 {
+		name, blocks = name+"8", ceil(s.X.Len(), 8*threads)
+	}
+	b.launch(name, cuda.Dim{X: blocks}, cuda.Dim{X: threads}, 0,
 		b.address(s.Q), b.address(s.K), b.address(s.V), b.address(s.X), cuda.Int(s.X.Rows),
 		cuda.Int(s.Q.Cols), cuda.Int(s.K.Cols), cuda.Int(s.V.Cols), cuda.Int(s.Dim),
 		optional(s.NormQ), optional(s.NormK), cuda.Float(s.Eps),

@@ -12,9 +12,9 @@
 // is rounded to the input's format first. A linear of kind F32 from kind F32 is float32 all
 // through, whatever the format of its weights.
 //
-// An SVDQ linear's weights stay packed, 4 bits each. For a product they become one matrix
-// in bfloat16, smoothing and branch of low rank included, in memory that all linears share:
-// see svdq.go. AWQ weights are decoded as they are read.
+// An SVDQ linear's weights stay packed, 4 bits each, unless Options.Held says otherwise. For
+// a product they become one matrix in bfloat16, smoothing and branch of low rank included, in
+// memory that all linears share: see svdq.go. AWQ weights are decoded as they are read.
 //
 // # Memory
 //
@@ -62,6 +62,8 @@ type Options struct {
 	// Poison fills new tensors with NaN, so that a test finds reads of what was never
 	// written.
 	Poison bool
+	// Held is how the weights of SVDQ linears are held.
+	Held Held
 	// Portable leaves kernels for one architecture alone and takes those that every device
 	// runs.
 	Portable bool
@@ -76,6 +78,7 @@ type Backend struct {
 	staging   *cuda.Staging
 	functions *functions
 	poison    bool
+	held      Held
 
 	arena  compute.Arena
 	memory cuda.Pointer // the arena
@@ -105,7 +108,7 @@ func New(driver *cuda.Driver, device cuda.Device, o Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Backend{context: context, poison: o.Poison, arena: compute.Arena{Limit: o.ArenaBytes}}
+	b := &Backend{context: context, poison: o.Poison, held: o.Held, arena: compute.Arena{Limit: o.ArenaBytes}}
 	b.store.context = context
 	if err := b.open(o.targets(device, driver.Version())); err != nil {
 		if b.functions != nil {
@@ -119,6 +122,9 @@ func New(driver *cuda.Driver, device cuda.Device, o Options) (*Backend, error) {
 // open makes what a backend has from the start.
 func (b *Backend) open(targets []string) (err error) {
 	if b.functions, err = newFunctions(b.context, targets...); err != nil {
+		return err
+	}
+	if err := b.held.check(b.functions); err != nil {
 		return err
 	}
 	if b.stream, err = b.context.Stream(); err != nil {

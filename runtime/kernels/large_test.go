@@ -11,6 +11,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/runtime/bf16"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute/computetest"
+	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
 	"github.com/plimsoll-oci/plimsoll/runtime/kernels"
 	"github.com/plimsoll-oci/plimsoll/runtime/ref"
 	"github.com/plimsoll-oci/plimsoll/verify/safetensors"
@@ -103,6 +104,7 @@ func TestGPULarge(t *testing.T) {
 		p.dense()
 		p.svdq()
 		p.awq()
+		p.heads()
 		p.attention()
 		p.convolution()
 		require.NoError(t, p.gpu.Close())
@@ -159,6 +161,27 @@ func (p *pair) awq() {
 	}
 }
 
+// heads is the transformer's: pairs of neighbours, of all widths with kernels of their own.
+func (p *pair) heads() {
+	for _, dim := range []int{64, 128, 256} {
+		const n, q, kv = 333, 5, 2
+		weight := p.weight("norm", 1, int64(dim))
+		x, cos, sin := p.random(compute.Act, n, (q+2*kv)*dim), p.random(compute.F32, n, dim/2), p.random(compute.F32, n, dim/2)
+		outs := [3]tensors{p.alloc(compute.Act, n, q*dim), p.alloc(compute.Act, n, kv*dim), p.alloc(compute.Act, n, kv*dim)}
+		for i, b := range p.backends() {
+			v, err := b.LoadVector(weight)
+			require.NoError(p, err)
+			b.Heads(compute.Split{
+				X: x[i], Q: outs[0][i], K: outs[1][i], V: outs[2][i], Dim: dim, NormQ: v, NormK: v, Eps: 0.1,
+				Rope: compute.Rope{Cos: cos[i], Sin: sin[i]},
+			})
+		}
+		for i, what := range []string{"q", "k", "v"} {
+			p.same(what+" of heads", outs[i], 4e-3)
+		}
+	}
+}
+
 func (p *pair) attention() {
 	for _, c := range []struct {
 		what string
@@ -197,4 +220,47 @@ func (p *pair) convolution() {
 		b.Convolve(y[i], c, x[i], h, w, compute.Pre{Kind: compute.ChannelNormSiLU, Weight: v}, compute.Post{Kind: compute.Add, Residual: y[i]})
 	}
 	p.same("convolution", y, 6e-3)
+}
+
+// TestGPUHeld: the forms of SVDQ weights, with every Post.
+func TestGPUHeld(t *testing.T) {
+	driver, d := device(t)
+	for held, tolerance := range map[kernels.Held]float64{kernels.Packed: 4e-3, kernels.Whole: 4e-3, kernels.EightBits: 3e-2} {
+		if held == kernels.EightBits && d.Capability != (cuda.Capability{Major: 9}) {
+			_, err := kernels.New(driver, d, kernels.Options{ArenaBytes: 1 << 20, Held: held})
+			require.ErrorContains(t, err, "compute capability 9.0")
+			continue
+		}
+		p := &pair{T: t, gpu: open(t, kernels.Options{ArenaBytes: 1 << 30, Held: held}), ref: ref.New(ref.Options{}), rng: rand.New(rand.NewPCG(5, 6))}
+		p.held(tolerance)
+		require.NoError(t, p.gpu.Close())
+		require.NoError(t, p.ref.Close())
+	}
+}
+
+func (p *pair) held(tolerance float64) {
+	const n, in, out, rank = 333, 1024, 1152, 128
+	mod := p.random(compute.F32, 2, out)
+	used := p.gpu.Mark()
+	for _, shifted := range []bool{false, true} {
+		l := p.linears(computetest.NewSVDQ(p.rng, in, out, rank, shifted).Spec)
+		if p.gpu.Mark() != used {
+			p.Fatalf("loading a linear leaves %d bytes of the arena in use, %d before", p.gpu.Mark(), used)
+		}
+		x, residual, y := p.random(compute.Act, n, in), p.random(compute.Act, n, out), p.alloc(compute.Act, n, out)
+		for _, kind := range []compute.PostKind{compute.Store, compute.StoreSiLU, compute.Add, compute.GateAdd} {
+			for i, b := range p.backends() {
+				post := compute.Post{Kind: kind}
+				if kind == compute.Add || kind == compute.GateAdd {
+					post.Residual = residual[i]
+				}
+				if kind == compute.GateAdd {
+					post.Mod = compute.Mod{Table: mod[i], Row: 1, Rest: 0, Until: n / 2}
+				}
+				b.Linear(y[i], l[i], x[i], compute.Pre{Kind: compute.GELUTanh}, post)
+			}
+			p.same("SVDQ linear held another way", y, tolerance)
+		}
+		used = p.gpu.Mark()
+	}
 }

@@ -121,7 +121,7 @@ func (b *Backend) tileFor(m, n int) tile {
 	return tiles[len(tiles)-1]
 }
 
-// What gemm.sm_90a.cu says of its kernel: the tile, the threads of a block, its shared
+// What gemm.sm_90a.cu says of its kernels: the tile, the threads of a block, its shared
 // memory, and how many columns of its inputs are copied at a time.
 const (
 	hopperRows, hopperOuts = 128, 256
@@ -130,17 +130,27 @@ const (
 	hopperDepth            = 64
 )
 
+// hopperBlocks is the grid of gemm.sm_90a.cu's kernels: a block for each tile, and no more
+// than can run at once.
+func (b *Backend) hopperBlocks(m, n int) cuda.Dim {
+	return cuda.Dim{X: min(ceil(m, hopperRows)*ceil(n, hopperOuts), b.context.Device().Multiprocessors)}
+}
+
+// hopperOperands describes x [m,k] and w [n,k] to those kernels.
+func hopperOperands(x, w cuda.Pointer, m, n, k int) []cuda.Matrix {
+	return []cuda.Matrix{
+		{P: x, Rows: m, Cols: k, TileRows: hopperRows, TileCols: hopperDepth},
+		{P: w, Rows: n, Cols: k, TileRows: hopperOuts, TileCols: hopperDepth},
+	}
+}
+
 // multiply computes dst = epilogue(x·wᵀ + bias) on the tensor cores, x [m,k] and w [n,k] in
 // bfloat16, k a multiple of 8.
 func (b *Backend) multiply(dst, x, w, bias cuda.Parameter, m, n, k int, e epilogue) {
-	sms := b.context.Device().Multiprocessors
 	// With few tiles most multiprocessors would have none: smaller tiles are faster then.
-	if blocks := ceil(m, hopperRows) * ceil(n, hopperOuts); 3*blocks >= sms && b.functions.has("gemm_bf16_hopper") {
-		b.launchTiled("gemm_bf16_hopper", cuda.Dim{X: min(blocks, sms)}, cuda.Dim{X: hopperThreads}, hopperGEMMShared,
-			[]cuda.Matrix{
-				{P: cuda.Pointer(x), Rows: m, Cols: k, TileRows: hopperRows, TileCols: hopperDepth},
-				{P: cuda.Pointer(w), Rows: n, Cols: k, TileRows: hopperOuts, TileCols: hopperDepth},
-			},
+	if grid := b.hopperBlocks(m, n); 3*grid.X >= b.context.Device().Multiprocessors && b.functions.has("gemm_bf16_hopper") {
+		b.launchTiled("gemm_bf16_hopper", grid, cuda.Dim{X: hopperThreads}, hopperGEMMShared,
+			hopperOperands(cuda.Pointer(x), cuda.Pointer(w), m, n, k),
 			dst, bias, e.residual, e.gate, e.rest, cuda.Int(m), cuda.Int(n), cuda.Int(k), cuda.Int(e.until), cuda.Int(e.flags))
 		return
 	}

@@ -133,6 +133,7 @@ var shared = map[string]int{
 	"svdq_weights":       svdqShared(maxRank),
 
 	"gemm_bf16_hopper":          hopperGEMMShared,
+	"gemm_s8_hopper":            hopperGEMMShared,
 	"attention_bf16_128_hopper": hopperAttentionShared,
 }
 

@@ -15,11 +15,12 @@ import (
 //	W = code·scale/smooth + U·D
 //
 // in bfloat16, rounded once, and the product is one with a plain matrix: smoothing and the
-// branch of low rank cost nothing more, whatever the number of rows. Weights are made again
-// for each product, as 40 GB of them would not fit beside the rest.
+// branch of low rank cost nothing more, whatever the number of rows. W is made again for
+// each product, unless Held says otherwise.
 type svdq struct {
 	size
 	rank          int
+	take          func(bytes int64) (cuda.Pointer, error) // memory for codes, scales, up and down
 	codes, scales cuda.Pointer
 	inverse       cuda.Pointer // 1/smooth, in order
 	up, down      cuda.Pointer // rows of rank values: U, and D transposed
@@ -32,18 +33,39 @@ const maxRank = 128
 // svdqShared is svdq_weights' shared memory.
 func svdqShared(rank int) int { return 256 * (2*rank + 16) }
 
-func loadSVDQ(b *Backend, s compute.SVDQ) (*svdq, error) {
-	q := &svdq{size: size{home: b}}
+func loadSVDQ(b *Backend, s compute.SVDQ) (layer, error) {
+	q := &svdq{size: size{home: b}, take: b.store.alloc}
 	if err := q.check(s); err != nil {
 		return nil, err
 	}
+	if b.held != Packed {
+		// The parts are needed only until the other form is made of them.
+		defer b.arena.Reset(b.arena.Mark())
+		q.take = b.takeTemporary
+	}
 	if err := q.put(s); err != nil {
 		return nil, loading(s.QWeight, err)
+	}
+	if b.held != Packed {
+		l, err := q.hold(b.held, s.Smooth)
+		if err == nil {
+			err = b.err
+		}
+		if err != nil {
+			return nil, loading(s.QWeight, err)
+		}
+		return l, nil
 	}
 	if err := b.makeUnpacked(int64(q.in) * int64(q.out) * actSize); err != nil {
 		return nil, loading(s.QWeight, err)
 	}
 	return q, nil
+}
+
+// takeTemporary takes memory from the arena's end.
+func (b *Backend) takeTemporary(bytes int64) (cuda.Pointer, error) {
+	t := b.Alloc(compute.Act, 1, int((bytes+actSize-1)/actSize))
+	return b.at(t), b.err
 }
 
 // check checks the tensors and finds the sizes.
@@ -75,10 +97,10 @@ func (q *svdq) check(s compute.SVDQ) error {
 // put puts the parts on the device, where kernels bring them into order.
 func (q *svdq) put(s compute.SVDQ) (err error) {
 	b := q.home
-	if q.codes, err = b.upload(s.QWeight.Data); err != nil {
+	if q.codes, err = q.upload(s.QWeight.Data); err != nil {
 		return err
 	}
-	if q.scales, err = b.upload(s.WScales.Data); err != nil {
+	if q.scales, err = q.upload(s.WScales.Data); err != nil {
 		return err
 	}
 	if q.inverse, err = q.vector(s.Smooth, q.in, true); err != nil {
@@ -101,39 +123,51 @@ func (q *svdq) put(s compute.SVDQ) (err error) {
 	return nil
 }
 
+// upload takes memory for a part and fills it.
+func (q *svdq) upload(data []byte) (cuda.Pointer, error) {
+	p, err := q.take(int64(len(data)))
+	if err != nil {
+		return 0, err
+	}
+	return p, q.home.staging.Write(p, len(data), func(piece []byte, offset int) { parallelCopy(piece, data[offset:]) })
+}
+
 // vector puts a permuted vector on the device, in order and in float32.
 func (q *svdq) vector(w compute.Weight, n int, invert bool) (cuda.Pointer, error) {
-	return q.ordered(w, n*f32Size, func(to, from cuda.Parameter) {
+	p, err := q.home.store.alloc(int64(n) * f32Size)
+	if err != nil {
+		return 0, err
+	}
+	return p, q.ordered(p, w, func(to, from cuda.Parameter) {
 		q.home.spread("svdq_vector", n, 1, to, from, cuda.Int(n), cuda.Bool(invert))
 	})
 }
 
 // lowRank puts a factor of the branch of low rank on the device as rows of rank values.
 func (q *svdq) lowRank(w compute.Weight, n int, down bool) (cuda.Pointer, error) {
-	return q.ordered(w, n*q.rank*actSize, func(to, from cuda.Parameter) {
+	p, err := q.take(int64(n) * int64(q.rank) * actSize)
+	if err != nil {
+		return 0, err
+	}
+	return p, q.ordered(p, w, func(to, from cuda.Parameter) {
 		q.home.spread("svdq_lowrank", n*q.rank, 1, to, from, cuda.Int(n), cuda.Int(q.rank), cuda.Bool(down))
 	})
 }
 
 // ordered puts a tensor into the arena for the time in which a kernel writes what becomes
-// of it to memory of its own.
-func (q *svdq) ordered(w compute.Weight, bytes int, order func(to, from cuda.Parameter)) (cuda.Pointer, error) {
+// of it to p.
+func (q *svdq) ordered(p cuda.Pointer, w compute.Weight, order func(to, from cuda.Parameter)) error {
 	b := q.home
-	p, err := b.store.alloc(int64(bytes))
-	if err != nil {
-		return 0, err
-	}
 	from, done := b.temporary(compute.Act, 1, len(w.Data)/actSize)
 	defer done()
 	if !b.ready() {
-		return 0, b.err
+		return b.err
 	}
-	err = b.staging.Write(b.at(from), len(w.Data), func(piece []byte, offset int) { copy(piece, w.Data[offset:]) })
-	if err != nil {
-		return 0, err
+	if err := b.staging.Write(b.at(from), len(w.Data), func(piece []byte, offset int) { copy(piece, w.Data[offset:]) }); err != nil {
+		return err
 	}
 	order(cuda.Address(p), b.address(from))
-	return p, nil
+	return nil
 }
 
 // makeUnpacked makes the memory for unpacked weights large enough.
@@ -162,12 +196,18 @@ func (q *svdq) run(dst, x compute.Tensor, p compute.Pre, e epilogue) {
 	if b.err != nil {
 		return
 	}
+	q.unpack(b.unpacked)
+	b.multiply(b.address(dst), b.address(y), cuda.Address(b.unpacked), cuda.Address(q.bias), y.Rows, q.out, q.in, e)
+}
+
+// unpack makes W.
+func (q *svdq) unpack(to cuda.Pointer) {
+	b := q.home
 	// Enough blocks for every multiprocessor to have four, each with several groups of
 	// columns: a block loads its rows of U once.
 	tiles, groups := q.out/packing.TileRows, q.in/packing.TileColumns
 	turns := min(groups, ceil(4*b.context.Device().Multiprocessors, tiles))
 	b.launch("svdq_weights", cuda.Dim{X: tiles, Y: turns}, cuda.Dim{X: 128}, svdqShared(q.rank),
-		cuda.Address(b.unpacked), cuda.Address(q.codes), cuda.Address(q.scales), cuda.Address(q.inverse),
+		cuda.Address(to), cuda.Address(q.codes), cuda.Address(q.scales), cuda.Address(q.inverse),
 		cuda.Address(q.up), cuda.Address(q.down), cuda.Int(q.out), cuda.Int(q.in), cuda.Int(q.rank))
-	b.multiply(b.address(dst), b.address(y), cuda.Address(b.unpacked), cuda.Address(q.bias), y.Rows, q.out, q.in, e)
 }

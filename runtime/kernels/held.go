@@ -1,0 +1,116 @@
+package kernels
+
+import (
+	"fmt"
+
+	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/runtime/compute"
+	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
+)
+
+// Held is how the weights of SVDQ linears are held on the device.
+type Held uint8
+
+const (
+	// Packed keeps the codes of the file, the least memory. Each product makes the matrix W
+	// of its linear anew.
+	Packed Held = iota
+	// Whole keeps W itself in bfloat16: 4 times the memory of the codes, the same results,
+	// and no time for unpacking.
+	Whole
+	// EightBits keeps W·smooth as whole numbers of 8 bits with a scale for each output, in
+	// twice the memory of the codes, and rounds each row of x/smooth to 8 bits with a scale
+	// of its own. Products take half the time. Results are off by 1 to 2 % of their norm,
+	// more where a row has a value that is far larger than its others. Only Hopper has
+	// products of this kind.
+	EightBits
+)
+
+// check says whether a device with these kernels can hold weights so.
+func (h Held) check(f *functions) error {
+	if h == EightBits && !f.has("gemm_s8_hopper") {
+		return fault.Wrap(fault.Resource, "hold SVDQ weights packed or whole", fmt.Errorf(
+			"holding SVDQ weights in 8 bits: there are products of such only for compute capability 9.0, with a driver of CUDA 12.0 or later"))
+	}
+	return nil
+}
+
+// hold makes a linear of another form from a packed one, whose parts may then go.
+func (q *svdq) hold(h Held, smooth compute.Weight) (layer, error) {
+	if h == Whole {
+		w := &whole{size: q.size, bias: q.bias}
+		var err error
+		if w.weights, err = q.home.store.alloc(int64(q.out) * int64(q.in) * actSize); err != nil {
+			return nil, err
+		}
+		q.unpack(w.weights)
+		return w, nil
+	}
+	return q.eightBits(smooth)
+}
+
+// whole is an SVDQ linear as a matrix in bfloat16.
+type whole struct {
+	size
+	weights, bias cuda.Pointer
+}
+
+func (w *whole) run(dst, x compute.Tensor, p compute.Pre, e epilogue) {
+	b := w.home
+	y, done := b.prepared(x, p, compute.Act)
+	defer done()
+	if b.err == nil {
+		b.multiply(b.address(dst), b.address(y), cuda.Address(w.weights), cuda.Address(w.bias), y.Rows, w.out, w.in, e)
+	}
+}
+
+// eightBits is an SVDQ linear in whole numbers: weights [out, in], a byte each, are W·smooth
+// divided by scales [out].
+type eightBits struct {
+	size
+	weights, scales, inverse, bias cuda.Pointer
+}
+
+func (q *svdq) eightBits(smooth compute.Weight) (*eightBits, error) {
+	b, w := q.home, &eightBits{size: q.size, inverse: q.inverse, bias: q.bias}
+	if err := b.makeUnpacked(int64(q.out) * int64(q.in) * actSize); err != nil {
+		return nil, err
+	}
+	factor, err := q.vector(smooth, q.in, false)
+	if err != nil {
+		return nil, err
+	}
+	if w.weights, err = b.store.alloc(int64(q.out) * int64(q.in)); err != nil {
+		return nil, err
+	}
+	if w.scales, err = b.store.alloc(int64(q.out) * f32Size); err != nil {
+		return nil, err
+	}
+	q.unpack(b.unpacked)
+	b.quantise(cuda.Address(w.weights), cuda.Address(w.scales), cuda.Address(b.unpacked), cuda.Address(factor), q.out, q.in)
+	return w, nil
+}
+
+func (w *eightBits) run(dst, x compute.Tensor, p compute.Pre, e epilogue) {
+	b := w.home
+	y, done := b.prepared(x, p, compute.Act)
+	defer done()
+	numbers, done := b.temporary(compute.Act, y.Rows, w.in/actSize) // a byte each
+	defer done()
+	scales, done := b.temporary(compute.F32, 1, y.Rows)
+	defer done()
+	if b.err != nil {
+		return
+	}
+	b.quantise(b.address(numbers), b.address(scales), b.address(y), cuda.Address(w.inverse), y.Rows, w.in)
+	b.launchTiled("gemm_s8_hopper", b.hopperBlocks(y.Rows, w.out), cuda.Dim{X: hopperThreads}, hopperGEMMShared,
+		hopperOperands(b.at(numbers), w.weights, y.Rows, w.out, w.in/actSize), // tiles are of so many bytes
+		b.address(scales), cuda.Address(w.scales), b.address(dst), cuda.Address(w.bias), e.residual, e.gate, e.rest,
+		cuda.Int(y.Rows), cuda.Int(w.out), cuda.Int(w.in), cuda.Int(e.until), cuda.Int(e.flags))
+}
+
+// quantise makes whole numbers of 8 bits, and a scale, of each of some rows of n values
+// times factors.
+func (b *Backend) quantise(numbers, scales, from, factors cuda.Parameter, rows, n int) {
+	b.launch("quantise_rows", cuda.Dim{X: rows}, cuda.Dim{X: threads}, 0, numbers, scales, from, factors, cuda.Int(rows), cuda.Int(n))
+}
