@@ -31,6 +31,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
@@ -52,6 +53,8 @@ type Options struct {
 	Open func(need plan.Result) (b compute.Backend, arenaBytes int64, err error)
 	// ActBytes is the size of one of the backend's activations.
 	ActBytes int
+	// SVDQ is how the backend holds the transformer's weights, for the plan.
+	SVDQ plan.Holding
 	// Checkpoints names those to load, in the order of preference; the first is the one that
 	// serves an edit that names none.
 	Checkpoints []string
@@ -108,6 +111,29 @@ func (m *Model) Close() error {
 // Checkpoints are the loaded checkpoints with the way in which each is sampled, the default
 // first.
 func (m *Model) Checkpoints() []schedule.Binding { return m.bindings }
+
+// Loaded is what the loading of one component took.
+type Loaded struct {
+	// Name is "text encoder", "VAE", or the name of a checkpoint.
+	Name string
+	// Bytes is the size of the tensors in the files.
+	Bytes int64
+	// Time ends when the backend has them all.
+	Time time.Duration
+}
+
+// Loaded says what the loading of each component took, in the order in which they were
+// loaded.
+func (m *Model) Loaded() []Loaded { return m.real.loaded }
+
+// Peak is how many bytes of the arena were ever in use at a time, with what the backend takes
+// inside of its operations; 0 where the backend does not say. No edit may be running.
+func (m *Model) Peak() int64 {
+	if b, ok := m.backend.(interface{ Peak() int64 }); ok {
+		return b.Peak()
+	}
+	return 0
+}
 
 // binding finds a checkpoint by its name; "" is the default.
 func (m *Model) binding(name string) (schedule.Binding, error) {
