@@ -136,6 +136,8 @@ func TestEditRefuses(t *testing.T) {
 		"no model":    {[]string{"-image=" + in, "-prompt=x", "-out=x.png"}, "loading model.json"},
 		"verify":      {[]string{"-image=" + in, "-prompt=x", "-out=x.png", "-verify=some"}, `verify is "some"`},
 		"device":      {[]string{"-image=" + in, "-prompt=x", "-out=x.png", "-device=tpu"}, `device is "tpu"`},
+		"hold":        {[]string{"-image=" + in, "-prompt=x", "-out=x.png", "-hold=fp4"}, `hold is "fp4"`},
+		"hold on CPU": {[]string{"-image=" + in, "-prompt=x", "-out=x.png", "-device=cpu", "-hold=int8"}, `hold is "int8", and the CPU`},
 		"no such set": {[]string{"-image=" + in, "-prompt=x", "-out=x.png", "-models=" + t.TempDir(), "-model=flux"}, `"flux" is not known`},
 	} {
 		t.Run(name, func(t *testing.T) {

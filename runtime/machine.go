@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"slices"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
@@ -38,6 +39,36 @@ var errRoom = errors.New("the model does not fit")
 type machine struct {
 	driver *cuda.Driver
 	device cuda.Device
+	hold   holding
+}
+
+// holding is a way to hold a checkpoint's 4-bit weights on a GPU, as the backend and the plan
+// call it.
+type holding struct {
+	name    string
+	kernels kernels.Held
+	plan    plan.Holding
+}
+
+// holdings are those that -hold names, the default first.
+var holdings = []holding{
+	{"packed", kernels.Packed, plan.Packed},
+	{"whole", kernels.Whole, plan.Whole},
+	{"int8", kernels.EightBits, plan.Int8},
+}
+
+// machine chooses the device, and how it holds weights.
+func (f startFlags) machine(log *slog.Logger) (machine, error) {
+	i := slices.IndexFunc(holdings, func(h holding) bool { return h.name == *f.hold })
+	if i < 0 {
+		return machine{}, fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: hold is %q; packed, whole and int8 are known", *f.hold))
+	}
+	m, err := chooseMachine(*f.device, log)
+	if err == nil && m.driver == nil && i > 0 {
+		return machine{}, fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: hold is %q, and the CPU reads weights as they lie in the file", *f.hold))
+	}
+	m.hold = holdings[i]
+	return m, err
 }
 
 // chooseMachine finds the device. auto is the first GPU that the driver shows, and the CPU
@@ -65,7 +96,7 @@ func chooseMachine(want string, log *slog.Logger) (machine, error) {
 	}
 	d := devices[0]
 	log.Info("device", "name", d.Name, "computeCapability", d.Capability.String(), "totalMemory", d.TotalMemory, "driver", driver.Release())
-	return machine{driver, d}, nil
+	return machine{driver: driver, device: d}, nil
 }
 
 // actBytes is the size of an activation on the machine.
@@ -97,7 +128,7 @@ func (m machine) open(need plan.Result) (compute.Backend, int64, error) {
 			m.device.Name, errRoom, need.WeightBytes, peak, int64(gpuReserve), free)
 		return nil, 0, fault.Wrap(fault.Resource, "free the GPU of other programs, or use one with more memory", err)
 	}
-	b, err := kernels.New(m.driver, m.device, kernels.Options{ArenaBytes: arena})
+	b, err := kernels.New(m.driver, m.device, kernels.Options{ArenaBytes: arena, Held: m.hold.kernels})
 	return b, arena, err
 }
 

@@ -42,7 +42,7 @@ func (p *program) serve(ctx context.Context, flags startFlags, config server.Con
 		return err
 	}
 	defer closer.Close()
-	machine, err := chooseMachine(*flags.device, log)
+	machine, err := flags.machine(log)
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,7 @@ const (
 type startFlags struct {
 	folder                folderFlags
 	verify, state, source *string
-	device                *string
+	device, hold          *string
 }
 
 func declareStart(flags *flag.FlagSet) startFlags {
@@ -42,6 +42,7 @@ func declareStart(flags *flag.FlagSet) startFlags {
 		verify: flags.String("verify", verifyStructure, "`HOW` to verify first: "+verifyStructure+" looks at sizes and headers, "+verifyFull+" takes the sums of all bytes that are not remembered"),
 		state:  flags.String("state", "", "`DIR` to remember sums in (default $"+envState+", else the user's cache folder)"),
 		device: flags.String("device", deviceAuto, "`WHAT` edits run on: "+deviceCUDA+" is the first GPU that CUDA_VISIBLE_DEVICES shows, "+deviceCPU+" plain Go, "+deviceAuto+" a GPU if there is one"),
+		hold:   flags.String("hold", holdings[0].name, "`HOW` a GPU holds 4-bit weights: packed as in the file, whole in bfloat16, four times as large and faster, or int8, twice as large, faster still and less exact"),
 		source: flags.String("model", "qwen-image-edit", "`NAME` of the model that a folder without model.json holds"),
 	}
 }
@@ -230,7 +231,7 @@ func (s starter) passHub(found bool) {
 // priority list stay out, and that is said.
 func (s starter) load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, names []string) (*qwen.Model, error) {
 	for {
-		m, err := qwen.Load(ctx, folder, c, qwen.Options{Open: s.open, ActBytes: s.machine.actBytes(), Checkpoints: names})
+		m, err := qwen.Load(ctx, folder, c, qwen.Options{Open: s.open, ActBytes: s.machine.actBytes(), SVDQ: s.machine.hold.plan, Checkpoints: names})
 		if err == nil || !errors.Is(err, errRoom) || len(names) == 1 {
 			return m, err
 		}
