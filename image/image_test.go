@@ -322,49 +322,6 @@ func TestExportRefusesChangedFile(t *testing.T) {
 	require.NoFileExists(t, filepath.Join(dir, "index.json"))
 }
 
-func TestOpenBadLayouts(t *testing.T) {
-	f := newFixture(t)
-	img, err := image.Build(f.spec)
-	require.NoError(t, err)
-	cases := map[string]struct {
-		spoil func(t *testing.T, dir string)
-		kind  fault.Kind
-		text  string
-	}{
-		"missing":       {func(t *testing.T, dir string) { require.NoError(t, os.Remove(filepath.Join(dir, "index.json"))) }, fault.Usage, "index.json"},
-		"two images":    {rewrite("index.json", `{"manifests":[{},{}]}`), fault.Invalid, "lists 2 images"},
-		"not json":      {rewrite("index.json", `{`), fault.Invalid, "parsing index.json"},
-		"path as a sum": {rewrite("index.json", `{"manifests":[{"digest":"sha256:../../x"}]}`), fault.Invalid, ""},
-		"flipped config": {func(t *testing.T, dir string) {
-			h, err := img.ConfigName()
-			require.NoError(t, err)
-			rewrite("blobs/sha256/"+h.Hex, "{}")(t, dir)
-		}, fault.Invalid, "its digest is"},
-		"short small layer": {func(t *testing.T, dir string) {
-			m, err := img.Manifest()
-			require.NoError(t, err)
-			rewrite("blobs/sha256/"+m.Layers[3].Digest.Hex, "x")(t, dir)
-		}, fault.Invalid, "base layer is missing"},
-	}
-	for name, c := range cases {
-		t.Run(name, func(t *testing.T) {
-			dir := t.TempDir()
-			require.NoError(t, img.Save(dir))
-			c.spoil(t, dir)
-			_, err := image.Open(dir, nil)
-			require.Equal(t, c.kind, fault.KindOf(err), "%v", err)
-			require.ErrorContains(t, err, c.text)
-		})
-	}
-}
-
-func rewrite(name, text string) func(*testing.T, string) {
-	return func(t *testing.T, dir string) {
-		t.Helper()
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
-	}
-}
-
 func TestLookups(t *testing.T) {
 	f := newFixture(t)
 	img, err := image.Build(f.spec)

@@ -194,7 +194,7 @@ func open(dir string, resolve Resolver) (*Image, error) {
 }
 
 func readJSON(path string, v any) error {
-	data, err := readSmall(path)
+	data, err := manifests.ReadFile(path, maxJSON)
 	if err != nil {
 		return err
 	}
@@ -204,26 +204,12 @@ func readJSON(path string, v any) error {
 	return nil
 }
 
-// readSmall reads a file of at most maxJSON bytes.
-func readSmall(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxJSON+1))
-	if err == nil && len(data) > maxJSON {
-		err = fmt.Errorf("reading %s: it is larger than %d bytes", path, maxJSON)
-	}
-	return data, err
-}
-
 // readBlob reads a JSON blob and checks its digest.
 func readBlob(dir string, d v1.Descriptor, v any) ([]byte, error) {
 	if err := checkHash(d.Digest); err != nil {
 		return nil, err
 	}
-	data, err := readSmall(blobPath(dir, d.Digest))
+	data, err := manifests.ReadFile(blobPath(dir, d.Digest), maxJSON)
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +237,7 @@ func openLayer(dir string, d v1.Descriptor, resolve Resolver) (v1.Layer, error) 
 	if err := checkHash(d.Digest); err != nil {
 		return nil, err
 	}
-	if info, err := os.Stat(blobPath(dir, d.Digest)); err == nil && info.Size() == d.Size {
+	if info, err := os.Stat(blobPath(dir, d.Digest)); err == nil && info.Mode().IsRegular() && info.Size() == d.Size {
 		return &blobLayer{desc: d, path: blobPath(dir, d.Digest)}, nil
 	}
 	if Kind(d.Annotations[AnnotationKind]) != KindModel {

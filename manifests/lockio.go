@@ -183,26 +183,6 @@ func (l *Lock) Save(path string) error {
 	return nil
 }
 
-// WriteFile writes data to path through a temporary file in the same folder, synced before
-// it takes the name, so that a cut never leaves half a file under it.
-func WriteFile(path string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			os.Remove(f.Name())
-		}
-	}()
-	_, err = f.Write(data)
-	err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close())
-	if err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
-
 // LockPath is where the lock of the manifest at path lies: beside it, with the extension
 // .lock instead of .yaml or .yml, or behind another name.
 func LockPath(manifest string) string {

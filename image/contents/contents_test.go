@@ -67,7 +67,7 @@ func TestThinLayoutReadsTheCache(t *testing.T) {
 	img.Config.RootFS.DiffIDs[2] = d.Digest
 	require.Equal(t, []string{part(1) + ": layer-digest"}, m.verify(t, img, m.cache(memo)).found())
 
-	img, err = contents.Layout(dir)
+	img, err = contents.Pick(dir, contents.Options{})
 	require.NoError(t, err)
 	spoil(t, filepath.Join(m.dir, weights), flip(5))
 	require.Equal(t, []string{weights + ": sha256", part(0) + ": layer-digest"}, m.verify(t, img, m.cache(memo)).found())
@@ -215,16 +215,16 @@ func TestUnknownFile(t *testing.T) {
 }
 
 func TestBrokenLayouts(t *testing.T) {
-	_, err := contents.Layout(filepath.Join(t.TempDir(), "none"))
+	_, err := contents.Pick(filepath.Join(t.TempDir(), "none"), contents.Options{})
 	require.Equal(t, fault.Usage, fault.KindOf(err))
 	m := newModel(t)
 	img, dir := m.layout(t, true)
 	spoil(t, filepath.Join(dir, "blobs", "sha256", img.Digest.Hex), flip(20))
-	_, err = contents.Layout(dir)
+	_, err = contents.Pick(dir, contents.Options{})
 	require.Equal(t, fault.Invalid, fault.KindOf(err))
 	require.ErrorContains(t, err, "its digest is")
 	_, dir = m.layout(t, true)
 	spoil(t, filepath.Join(dir, "blobs", "sha256", img.Manifest.Config.Digest.Hex), flip(20))
-	_, err = contents.Layout(dir)
+	_, err = contents.Pick(dir, contents.Options{})
 	require.Equal(t, fault.Invalid, fault.KindOf(err))
 }

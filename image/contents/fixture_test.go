@@ -129,7 +129,7 @@ func (m *model) layout(t *testing.T, full bool) (*contents.Image, string) {
 	} else {
 		require.NoError(t, m.image.Save(dir))
 	}
-	img, err := contents.Layout(dir)
+	img, err := contents.Pick(dir, contents.Options{})
 	require.NoError(t, err)
 	return img, dir
 }

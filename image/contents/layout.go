@@ -11,24 +11,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
-	"github.com/plimsoll-oci/plimsoll/image"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 )
-
-// Layout describes the image in the OCI layout at dir, thin or full. Errors are of kind
-// fault.Invalid where index, manifest or config are broken, of kind fault.Usage where there
-// is no layout.
-func Layout(dir string) (*Image, error) {
-	m, c, digest, err := image.Describe(dir)
-	if err != nil {
-		return nil, err
-	}
-	info, err := os.Stat(layout(dir).path(v1.Descriptor{Digest: digest}))
-	if err != nil {
-		return nil, fault.Wrap(fault.Resource, "", fmt.Errorf("reading layout %s: %w", dir, err))
-	}
-	return &Image{Digest: digest, Size: info.Size(), Manifest: m, Config: c, blobs: layout(dir)}, nil
-}
 
 // layout is the blobs of a layout's folder.
 type layout string

@@ -24,12 +24,12 @@ type form string
 const (
 	formCache    form = "cache"     // the download cache
 	formDir      form = "dir:"      // a folder in the image's layout
-	formOCI      form = "oci:"      // an OCI layout, thin or full
+	formOCI      form = "oci:"      // an image of an OCI layout, thin or full
 	formRegistry form = "docker://" // an image in a registry
 )
 
 // formsHint lists the forms.
-const formsHint = "write -in=cache, -in=dir:PATH, -in=oci:PATH or -in=docker://REGISTRY/REPOSITORY:TAG"
+const formsHint = "write -in=cache, -in=dir:PATH, -in=oci:PATH, -in=oci:PATH:NAME or -in=docker://REGISTRY/REPOSITORY:TAG"
 
 // input is a place as a flag names it.
 type input struct {
@@ -108,7 +108,7 @@ func (j *Job) openInput(ctx context.Context, in input, m *subject, memo *verify.
 		}
 		return modelfiles.Folder(in.value, memo), nil, nil
 	case formOCI:
-		img, err = otherLayout(in.value)
+		img, err = contents.Pick(in.value, contents.Options{})
 	default:
 		img, err = contents.Registry(ctx, in.value, contents.Options{})
 		cache = nil

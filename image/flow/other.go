@@ -2,9 +2,7 @@ package flow
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"strings"
 
 	"github.com/plimsoll-oci/plimsoll/image/contents"
@@ -23,14 +21,4 @@ func openOther(ctx context.Context, flag, where string) (img *contents.Image, er
 		return nil, fault.Wrap(fault.KindOf(err), fault.HintOf(err), fmt.Errorf("reading -%s=%s: %w", flag, where, err))
 	}
 	return img, nil
-}
-
-// otherLayout is contents.Layout for a layout that no target here has built: what is missing
-// is the path's fault.
-func otherLayout(path string) (*contents.Image, error) {
-	img, err := contents.Layout(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = fault.Wrap(fault.Usage, "name the folder of an OCI layout, the one that holds index.json", err)
-	}
-	return img, err
 }

@@ -41,7 +41,7 @@ func (w *world) full() string { return filepath.Join(w.dir, "full") }
 
 // places are all the places where the world's image lies.
 func (w *world) places() []string {
-	return []string{"", "cache", "oci:" + w.job().Layout(), "oci:" + w.full(), "docker://" + w.registry + "/demo:1"}
+	return []string{"", "cache", "oci:" + w.job().Layout(), "oci:" + w.full(), "oci:" + w.full() + ":latest", "docker://" + w.registry + "/demo:1"}
 }
 
 func TestVerifyInEveryPlace(t *testing.T) {
@@ -111,7 +111,7 @@ func TestVerifyInNoPlace(t *testing.T) {
 	for _, in := range []string{"dir", "dir:", "oci:", "docker:", "docker://", "lock:x", "out", "CACHE"} {
 		_, err := flow.VerifyIn(t.Context(), w.job(), flow.VerifyOptions{In: in})
 		require.Equal(t, fault.Usage, fault.KindOf(err), in)
-		require.Contains(t, fault.HintOf(err), "-in=cache, -in=dir:PATH, -in=oci:PATH or -in=docker://", in)
+		require.Contains(t, fault.HintOf(err), "-in=cache, -in=dir:PATH, -in=oci:PATH, -in=oci:PATH:NAME or -in=docker://", in)
 	}
 	file := filepath.Join(w.dir, "file")
 	require.NoError(t, os.WriteFile(file, nil, 0o644))

@@ -12,7 +12,7 @@ import (
 
 const (
 	// pieceSize is how much is sent between two looks at a proven file.
-	pieceSize = 1 << 20
+	pieceSize = 4 << 20
 	// heldBack are the last bytes of a blob, which are read before the last look at its file
 	// and leave after it.
 	heldBack = 64 << 10

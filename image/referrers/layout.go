@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -92,7 +91,7 @@ func Open(dir string) ([]*Artifact, error) {
 var errNone = errors.New("no referrers")
 
 func open(dir string) (out []*Artifact, err error) {
-	raw, err := readSmall(filepath.Join(dir, "index.json"))
+	raw, err := manifests.ReadFile(filepath.Join(dir, "index.json"), maxBlob)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, errNone
 	}
@@ -143,7 +142,7 @@ func readBlob(dir string, d v1.Descriptor) (Blob, error) {
 	if _, err := v1.NewHash(d.Digest.String()); err != nil || d.Digest.Algorithm != "sha256" {
 		return Blob{}, fmt.Errorf("reading a blob: its digest is %q, want a sha256", d.Digest)
 	}
-	data, err := readSmall(blobPath(dir, d.Digest))
+	data, err := manifests.ReadFile(blobPath(dir, d.Digest), maxBlob)
 	if err != nil {
 		return Blob{}, err
 	}
@@ -151,20 +150,6 @@ func readBlob(dir string, d v1.Descriptor) (Blob, error) {
 		return Blob{}, fmt.Errorf("reading blob %s of %d bytes: it has %d, and its digest is %s", d.Digest, d.Size, got.Size, got.Digest)
 	}
 	return Blob{Descriptor: d, Data: data}, nil
-}
-
-// readSmall reads a file of at most maxBlob bytes.
-func readSmall(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxBlob+1))
-	if err == nil && len(data) > maxBlob {
-		err = fmt.Errorf("reading %s: it is larger than %d bytes", filepath.Base(path), maxBlob)
-	}
-	return data, err
 }
 
 // About keeps the artifacts that refer to an image.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -99,6 +100,11 @@ func TestForeignBytes(t *testing.T) {
 	for text, spoil := range map[string]func(*testing.T, string){
 		"parsing index.json": func(t *testing.T, dir string) {
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "index.json"), []byte("{"), 0o644))
+		},
+		"not a regular file": func(t *testing.T, dir string) {
+			path := filepath.Join(dir, "blobs", "sha256", first.Document.Descriptor.Digest.Hex)
+			require.NoError(t, os.Remove(path))
+			require.NoError(t, syscall.Mkfifo(path, 0o644)) // that nobody writes to
 		},
 		"larger than 4194304 bytes": func(t *testing.T, dir string) {
 			require.NoError(t, os.Truncate(filepath.Join(dir, "index.json"), 5<<20))

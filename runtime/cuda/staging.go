@@ -1,10 +1,13 @@
 package cuda
 
-import "fmt"
+import (
+	"fmt"
+	"sync"
+)
 
 // Staging carries bytes between Go's memory and the device's through a ring of pinned
-// buffers: while the device reads one, the next is filled. It is used by one goroutine at a
-// time.
+// buffers: while the device reads some, others are filled, side by side, since one core
+// fills several times slower than the device reads. It is used by one goroutine at a time.
 type Staging struct {
 	stream *Stream
 	slots  []slot
@@ -16,9 +19,12 @@ type Staging struct {
 type slot struct {
 	memory *Pinned
 	event  *Event
-	busy   bool
-	after  func(b []byte) // what happens to the bytes once they are there
-	n      int
+	// filling is whoever fills the buffer and then queues its copy; after that busy says that
+	// the event has to be waited for.
+	filling sync.WaitGroup
+	busy    bool
+	after   func(b []byte) // what happens to the bytes once they are there
+	n       int
 }
 
 // Staging makes a ring of buffers of size bytes each for copies in a stream.
@@ -36,20 +42,36 @@ func (s *Stream) Staging(buffers, size int) (*Staging, error) {
 	return g, nil
 }
 
-// Write copies n bytes to the device: fill is called for one piece after the other, with
-// the place for it and its offset. The copies run behind; the filling does not.
+// Write copies n bytes to the device: fill is called for each piece, with the place for it
+// and its offset, for several at a time. The copies run behind; the filling does not.
 func (g *Staging) Write(dst Pointer, n int, fill func(piece []byte, offset int)) error {
+	defer g.join()
 	for at := 0; at < n; at += g.size {
 		s, err := g.take(min(g.size, n-at))
 		if err != nil {
 			return err
 		}
-		fill(s.memory.Bytes()[:s.n], at)
-		g.stream.CopyToDevice(dst+Pointer(at), s.memory, 0, s.n)
-		g.stream.Record(s.event)
 		s.busy = true
+		write := func() {
+			fill(s.memory.Bytes()[:s.n], at)
+			g.stream.CopyToDevice(dst+Pointer(at), s.memory, 0, s.n)
+			g.stream.Record(s.event)
+		}
+		if n <= g.size {
+			write()
+		} else {
+			s.filling.Go(write)
+		}
 	}
+	g.join()
 	return g.stream.context.Err()
+}
+
+// join waits for all that is being filled.
+func (g *Staging) join() {
+	for i := range g.slots {
+		g.slots[i].filling.Wait()
+	}
 }
 
 // Read copies n bytes from the device: take is called for one piece after the other, with
@@ -76,6 +98,7 @@ func (g *Staging) Read(src Pointer, n int, take func(piece []byte, offset int)) 
 func (g *Staging) take(n int) (*slot, error) {
 	s := &g.slots[g.next]
 	g.next = (g.next + 1) % len(g.slots)
+	s.filling.Wait()
 	if s.busy {
 		err := s.event.Wait()
 		after := s.after

@@ -59,6 +59,16 @@ struct Group {
   u32 scale[2], zero[2];
 };
 
+// load_group asks for a group. The compiler may not put it off until the values are used.
+DEV void load_group(Group& g, const u8* const (&codes)[2], const u16* scales, const u16* zeros, int at, int n, u32 column) {
+  UNROLL for (int b = 0; b < 2; b++) {
+    u64 o = (u64)(at / 64) * n + column + b * 8;
+    asm volatile("ld.global.nc.v2.u32 {%0, %1}, [%2];" : "=r"(g.word[b].x), "=r"(g.word[b].y) : "l"(codes[b] + (u64)at * 2) : "memory");
+    asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(g.scale[b]) : "l"(scales + o) : "memory");
+    asm volatile("ld.global.nc.u32 %0, [%1];" : "=r"(g.zero[b]) : "l"(zeros + o) : "memory");
+  }
+}
+
 DEV void add_group(float (&sum)[2][4], const u16* x, const Group& g) {
   float part[2][4] = {{0, 0, 0, 0}, {0, 0, 0, 0}}, row[4] = {0, 0, 0, 0};
   multiply_group(part, row, x, g.word);
@@ -88,25 +98,23 @@ awq_linear(float* __restrict__ out, const u16* __restrict__ x, const u8* __restr
   float sum[2][4];
   UNROLL for (int b = 0; b < 2; b++) UNROLL for (int i = 0; i < 4; i++) sum[b][i] = 0;
 
+  // Rows past the last are zero throughout.
+  u32 here = min_(16, rows - (int)first_row);
+  for (u32 i = thread(); i < (16 - here) * (DEPTH / 8); i += 256) *(U4*)(shared + (here + i / (DEPTH / 8)) * PITCH + i % (DEPTH / 8) * 8) = U4{0, 0, 0, 0};
+
   NO_UNROLL for (int from = 0; from < k; from += DEPTH) {
     // Codes do not pass through shared memory. They are asked for before the block waits for
     // x, all of the warp's together: that is what hides the memory's delay.
     Group group[BATCH];
     UNROLL for (int i = 0; i < BATCH; i++) {
       int at = from + start + i * 64;
-      if (at >= k) continue;
-      UNROLL for (int b = 0; b < 2; b++) {
-        u64 o = (u64)(at / 64) * n + column + b * 8 + c * 2;
-        group[i].word[b] = *(const U2*)(codes_at[b] + (u64)at * 2);
-        group[i].scale[b] = *(const u32*)(wscales + o), group[i].zero[b] = *(const u32*)(wzeros + o);
-      }
+      if (at < k) load_group(group[i], codes_at, wscales, wzeros, at, n, column + c * 2);
     }
-    int depth = min_(DEPTH, k - from);
+    u32 chunks = min_(DEPTH, k - from) / 8;
     sync_block();
-    for (u32 i = thread(); i < 16 * DEPTH / 8; i += 256) {
-      u32 row = i / (DEPTH / 8), at = i % (DEPTH / 8) * 8;
-      U4 v = first_row + row < rows && at < depth ? *(const U4*)(x + (u64)(first_row + row) * k + from + at) : U4{0, 0, 0, 0};
-      *(U4*)(shared + row * PITCH + at) = v;
+    for (u32 i = thread(); i < here * chunks; i += 256) {
+      u32 row = i / chunks, at = i % chunks * 8;
+      *(U4*)(shared + row * PITCH + at) = *(const U4*)(x + (u64)(first_row + row) * k + from + at);
     }
     sync_block();
     UNROLL for (int i = 0; i < BATCH; i++)

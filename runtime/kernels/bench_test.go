@@ -3,6 +3,7 @@ package kernels_test
 import (
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -116,14 +117,37 @@ func BenchmarkGPUWideAttention(t *testing.B) {
 	timed(t, b, 0, 4*n*n*d, func() { b.Attention(y, q, k, v, a) })
 }
 
-// BenchmarkGPUOpen is what it takes until every kernel is compiled: run it with
-// CUDA_CACHE_DISABLE=1 for what a first start takes.
-func BenchmarkGPUOpen(t *testing.B) {
+// BenchmarkGPUStart is a start in small: a backend, weights that need no kernel, some that
+// do, and a product. Run it once with CUDA_CACHE_DISABLE=1 for what a first start takes.
+func BenchmarkGPUStart(t *testing.B) {
 	driver, d := device(t)
+	const rows, cols = 1 << 14, 1 << 13
+	w := compute.Weight{Name: "table", DType: safetensors.BF16, Shape: []int64{rows, cols}, Data: make([]byte, 2*rows*cols)}
+	svdq := computetest.NewSVDQ(rand.New(rand.NewPCG(1, 1)), width, width, 128, false).Spec
 	for range t.N {
-		b, err := kernels.New(driver, d, kernels.Options{ArenaBytes: 1 << 20})
+		start := time.Now()
+		passed := func(what string) {
+			t.ReportMetric(float64(time.Since(start).Milliseconds()), what)
+			start = time.Now()
+		}
+		b, err := kernels.New(driver, d, kernels.Options{ArenaBytes: 1 << 30})
 		require.NoError(t, err)
+		passed("ms-open")
+		for range 8 {
+			_, err = b.LoadTable(w)
+			require.NoError(t, err)
+		}
+		require.NoError(t, b.Sync())
+		passed("ms-2GB")
+		l, err := b.LoadLinear(svdq)
+		require.NoError(t, err)
+		require.NoError(t, b.Sync())
+		passed("ms-svdq")
+		b.Linear(b.Alloc(compute.Act, 300, width), l, b.Alloc(compute.Act, 300, width), compute.Pre{Kind: compute.SiLU}, compute.Post{})
+		require.NoError(t, b.Sync())
+		passed("ms-linear")
 		require.NoError(t, b.Close())
+		passed("ms-close")
 	}
 }
 

@@ -71,8 +71,7 @@ func (c *conv) put(w compute.Weight) error {
 	if !b.ready() {
 		return b.err
 	}
-	err = b.staging.Write(b.at(from), len(w.Data), func(piece []byte, offset int) { parallelCopy(piece, w.Data[offset:]) })
-	if err != nil {
+	if err := b.write(b.at(from), w.Data); err != nil {
 		return err
 	}
 	b.spread("conv_weights", c.out*count*c.padded, 1, cuda.Address(p), b.address(from), cuda.Bool(k == compute.Act),

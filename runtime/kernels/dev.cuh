@@ -182,6 +182,9 @@ DEV U4 load_shared16(u32 address) {
   asm volatile("ld.shared.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "r"(address) : "memory");
   return v;
 }
+DEV void store_shared16(u32 address, U4 v) {
+  asm volatile("st.shared.v4.u32 [%0], {%1,%2,%3,%4};" ::"r"(address), "r"(v.x), "r"(v.y), "r"(v.z), "r"(v.w) : "memory");
+}
 // copy_async16 copies 16 bytes, both sides aligned to 16, past the first-level cache. With
 // valid false it writes zeros, and from is not read.
 DEV void copy_async16(u32 to, const void* from) {

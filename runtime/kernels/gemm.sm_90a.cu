@@ -17,8 +17,8 @@
 //
 //     out[m,n] = residual + gate · activation(a_scale[m]·b_scale[n]·(A[m,k]·B[n,k]ᵀ) + bias)
 //
-//   CUtensorMap  a, b      as above, of 8-bit whole numbers, tiles of as many rows x 128
-//                          columns; k is a multiple of 16
+//   CUtensorMap  a, b      as above, with two 8-bit whole numbers in the place of one bf16:
+//                          [m,k/2] and [n,k/2]; k is a multiple of 16
 //   const float* a_scale   [m]
 //   const float* b_scale   [n]
 //   The sums are exact. quantise_rows of quantise.cu makes numbers and scales.
@@ -28,7 +28,7 @@
 #include "hopper.cuh"
 #include "tiles.cuh"
 
-constexpr int BM = 128, BN = 256, ROW = 128;  // bytes of a row of a stage
+constexpr int BM = 128, BN = 256, ROW = 128, COLUMNS = 64;  // bytes of a row of a stage, and columns of the tensor map
 constexpr u32 STAGES = 4, STAGE = (BM + BN) * ROW, STAGE_A = BM * ROW;
 constexpr int PATCH_ROW = 32 + 8, PATCH = 16 * PATCH_ROW * 4;
 constexpr u32 PATCHES = STAGES * STAGE, BARRIERS = PATCHES + 8 * PATCH, SHARED = BARRIERS + 1024;
@@ -73,38 +73,61 @@ struct Work {
   }
 };
 
-// store_plain stores what store_warp below does if there is nothing to add, no gate and no
-// activation, and the result is bf16: rounded at once, 64 columns at a time.
-template <class Op>
-DEV void store_plain(const Epilogue& e, const Scales& scales, u32 patch, const typename Op::Sum (&sum)[128], int first_row, int first_column) {
+// store_fast stores what store_warp below does if there is no activation and the result, and
+// what is added, if anything, is bf16: 64 columns at a time, with sums in the places in which
+// the tensor cores leave them. What is added comes to those places, and the result goes from
+// them, by way of shared memory.
+template <class Op, bool adds>
+DEV void store_fast(const Epilogue& e, const Scales& scales, u32 patch, const typename Op::Sum (&sum)[128], int first_row, int first_column) {
   constexpr u32 PITCH = 64 * 2 + 16;
-  u32 l = lane(), to = patch + (l & 15) * PITCH + (l >> 4) * 16, from = patch + (l >> 3) * PITCH + (l & 7) * 16;
-  F2 by_row = Op::row_scales(scales, first_row + (l >> 2), e.m);
+  u32 l = lane(), at = patch + (l & 15) * PITCH + (l >> 4) * 16, line = patch + (l >> 3) * PITCH + (l & 7) * 16;
+  int row = first_row + (l >> 2);
+  F2 by_row = Op::row_scales(scales, row, e.m);
+  const float *gate = row < e.until ? e.gate : e.rest, *gate8 = row + 8 < e.until ? e.gate : e.rest;
+  U4 ahead[4];
+  auto inside = [&](int part, int i) { return first_row + (int)(l >> 3) + i * 4 < e.m && first_column + part * 64 + (int)(l & 7) * 8 < e.n; };
+  auto index = [&](int part, int i) { return (u64)(first_row + (l >> 3) + i * 4) * e.n + first_column + part * 64 + (l & 7) * 8; };
+  auto read = [&](int part) {
+    UNROLL for (int i = 0; i < 4; i++) ahead[i] = inside(part, i) ? *(const U4*)((const u16*)e.residual + index(part, i)) : U4{0, 0, 0, 0};
+  };
+  if (adds) read(0);
   UNROLL for (int part = 0; part < 4; part++) {
+    if (adds) {
+      UNROLL for (int i = 0; i < 4; i++) store_shared16(line + i * 4 * PITCH, ahead[i]);
+      sync_warp();
+      if (part < 3) read(part + 1);
+    }
     UNROLL for (int j = 0; j < 8; j += 2) {
-      u32 pair[4];
+      u32 pair[4], added[4] = {0, 0, 0, 0};
+      if (adds) load_matrices(added, at + j * 16);
       UNROLL for (int i = 0; i < 2; i++) {
         const typename Op::Sum* s = sum + part * 32 + (j + i) * 4;
         int column = min_(first_column + part * 64 + (j + i) * 8 + (int)(l & 3) * 2, e.n - 2);
         F2 by = Op::column_scales(scales, column, e.n), bias = e.bias ? *(const F2*)(e.bias + column) : F2{0, 0};
-        pair[i * 2] = pack_bf16(Op::value(s[0], by_row.x, by.x) + bias.x, Op::value(s[1], by_row.x, by.y) + bias.y);
-        pair[i * 2 + 1] = pack_bf16(Op::value(s[2], by_row.y, by.x) + bias.x, Op::value(s[3], by_row.y, by.y) + bias.y);
+        float y[4] = {Op::value(s[0], by_row.x, by.x) + bias.x, Op::value(s[1], by_row.x, by.y) + bias.y,
+                      Op::value(s[2], by_row.y, by.x) + bias.x, Op::value(s[3], by_row.y, by.y) + bias.y};
+        if (adds) {
+          if (e.gate) {
+            F2 g = *(const F2*)(gate + column), g8 = *(const F2*)(gate8 + column);
+            y[0] *= g.x, y[1] *= g.y, y[2] *= g8.x, y[3] *= g8.y;
+          }
+          y[0] += bf16_low(added[i * 2]), y[1] += bf16_high(added[i * 2]), y[2] += bf16_low(added[i * 2 + 1]), y[3] += bf16_high(added[i * 2 + 1]);
+        }
+        pair[i * 2] = pack_bf16(y[0], y[1]), pair[i * 2 + 1] = pack_bf16(y[2], y[3]);
       }
-      store_matrices(to + j * 16, pair[0], pair[1], pair[2], pair[3]);
+      store_matrices(at + j * 16, pair[0], pair[1], pair[2], pair[3]);
     }
     sync_warp();
-    int column = first_column + part * 64 + (l & 7) * 8;
     UNROLL for (int i = 0; i < 4; i++) {
-      int row = first_row + (l >> 3) + i * 4;
-      U4 v = load_shared16(from + i * 4 * PITCH);
-      if (row < e.m && column < e.n) *(U4*)((u16*)e.out + (u64)row * e.n + column) = v;
+      U4 v = load_shared16(line + i * 4 * PITCH);
+      if (inside(part, i)) *(U4*)((u16*)e.out + index(part, i)) = v;
     }
     sync_warp();
   }
 }
 
 // store_warp stores 16 rows by 256 columns, 32 at a time by way of shared memory, so that
-// each thread reads and writes 16 bytes at once. What is added is read a turn ahead.
+// each thread reads and writes 16 bytes at once.
 template <class Op>
 DEV void store_warp(const Epilogue& e, const Scales& scales, float* patch, const typename Op::Sum (&sum)[128], int first_row, int first_column) {
   u32 l = lane();
@@ -112,14 +135,7 @@ DEV void store_warp(const Epilogue& e, const Scales& scales, float* patch, const
   bool whole = e.n % 8 == 0;
   float* to = patch + (l >> 2) * PATCH_ROW + (l & 3) * 2;
   int column = first_column + l % 4 * 8, row = first_row + l / 4;
-  Residual ahead[2] = {};
-  auto read = [&](int column) {
-    UNROLL for (int i = 0; i < 2; i++) if (whole && row + i * 8 < e.m && column < e.n) ahead[i] = residual_of(e, row + i * 8, column);
-  };
-  read(column);
   NO_UNROLL for (int part = 0; part < 8; part++, column += 32) {
-    Residual residual[2] = {ahead[0], ahead[1]};
-    if (part < 7) read(column + 32);
     UNROLL for (int own = 0; own < 8; own++) {
       if (own != part) continue;
       UNROLL for (int j = 0; j < 4; j++) {
@@ -130,11 +146,11 @@ DEV void store_warp(const Epilogue& e, const Scales& scales, float* patch, const
       }
     }
     sync_warp();
-    UNROLL for (int i = 0; i < 2; i++) {
+    NO_UNROLL for (int i = 0; i < 2; i++) {
       if (row + i * 8 >= e.m || column >= e.n) continue;
       const float* from = patch + (l / 4 + i * 8) * PATCH_ROW + l % 4 * 8;
       if (whole) {
-        finish8(e, row + i * 8, column, from, residual[i]);
+        finish8(e, row + i * 8, column, from);
       } else {
         NO_UNROLL for (int c = 0; c < 8 && column + c < e.n; c++) finish1(e, row + i * 8, column + c, from[c]);
       }
@@ -152,8 +168,8 @@ DEV void fill(u64 map_a, u64 map_b, u32 base, u32 full, u32 empty, Work work, in
       await(empty + ring.stage * 8, ring.parity ^ 1);
       u32 at = base + ring.stage * STAGE, barrier = full + ring.stage * 8;
       arrive_expecting(barrier, STAGE);
-      copy_tile(at, map_a, step * Op::BK, work.row, barrier);
-      copy_tile(at + STAGE_A, map_b, step * Op::BK, work.column, barrier);
+      copy_tile(at, map_a, step * COLUMNS, work.row, barrier);
+      copy_tile(at + STAGE_A, map_b, step * COLUMNS, work.column, barrier);
       ring.advance();
     }
   }
@@ -168,7 +184,7 @@ template <class Op>
 DEV void compute(u8* shared, u32 base, u32 full, u32 empty, Work work, int steps, const Epilogue& e, const Scales& scales) {
   Ring<STAGES> ring{0, 0};
   u32 group = thread() / 128 - 1, w = warp() - 4;
-  bool plain = !e.residual && !e.gate && e.flags == 0 && e.n % 8 == 0;
+  bool fast = e.flags == 0 && e.n % 8 == 0 && (e.residual || !e.gate);
   while (work.find()) {
     typename Op::Sum sum[128];
     undefined(sum);
@@ -187,8 +203,11 @@ DEV void compute(u8* shared, u32 base, u32 full, u32 empty, Work work, int steps
     }
     multiply_wait<0>();
     release(empty + last * 8);
-    if (plain) store_plain<Op>(e, scales, base + PATCHES + w * PATCH, sum, work.row + w * 16, work.column);
-    else store_warp<Op>(e, scales, (float*)(shared + PATCHES + w * PATCH), sum, work.row + w * 16, work.column);
+    u32 at = PATCHES + w * PATCH;
+    int row = work.row + w * 16;
+    if (fast && e.residual) store_fast<Op, true>(e, scales, base + at, sum, row, work.column);
+    else if (fast) store_fast<Op, false>(e, scales, base + at, sum, row, work.column);
+    else store_warp<Op>(e, scales, (float*)(shared + at), sum, row, work.column);
   }
 }
 

@@ -20,9 +20,9 @@ const (
 	Whole
 	// EightBits keeps W·smooth as whole numbers of 8 bits with a scale for each output, in
 	// twice the memory of the codes, and rounds each row of x/smooth to 8 bits with a scale
-	// of its own. Products take half the time. Results are off by 1 to 2 % of their norm,
-	// more where a row has a value that is far larger than its others. Only Hopper has
-	// products of this kind.
+	// of its own. Products take half the time. Rows of the result are off by 1 to 5 % of their
+	// norm (testdata/eightbits.py), more where a value is far larger than the rest of its
+	// row. Only Hopper has products of this kind.
 	EightBits
 )
 
@@ -87,12 +87,17 @@ func (q *svdq) eightBits(smooth compute.Weight) (*eightBits, error) {
 		return nil, err
 	}
 	q.unpack(b.unpacked)
-	b.quantise(cuda.Address(w.weights), cuda.Address(w.scales), cuda.Address(b.unpacked), cuda.Address(factor), q.out, q.in)
+	b.quantise(cuda.Address(w.weights), cuda.Address(w.scales), cuda.Address(b.unpacked), cuda.Address(factor), q.out, q.in, false)
 	return w, nil
 }
 
 func (w *eightBits) run(dst, x compute.Tensor, p compute.Pre, e epilogue) {
 	b := w.home
+	// GELU's result is as wide as four inputs of the next linear: it is not written down.
+	gelu := p.Kind == compute.GELUTanh && x.Kind == compute.Act
+	if gelu {
+		p = compute.Pre{}
+	}
 	y, done := b.prepared(x, p, compute.Act)
 	defer done()
 	numbers, done := b.temporary(compute.Act, y.Rows, w.in/actSize) // a byte each
@@ -102,15 +107,16 @@ func (w *eightBits) run(dst, x compute.Tensor, p compute.Pre, e epilogue) {
 	if b.err != nil {
 		return
 	}
-	b.quantise(b.address(numbers), b.address(scales), b.address(y), cuda.Address(w.inverse), y.Rows, w.in)
+	b.quantise(b.address(numbers), b.address(scales), b.address(y), cuda.Address(w.inverse), y.Rows, w.in, gelu)
 	b.launchTiled("gemm_s8_hopper", b.hopperBlocks(y.Rows, w.out), cuda.Dim{X: hopperThreads}, hopperGEMMShared,
-		hopperOperands(b.at(numbers), w.weights, y.Rows, w.out, w.in/actSize), // tiles are of so many bytes
+		hopperOperands(b.at(numbers), w.weights, y.Rows, w.out, w.in/actSize),
 		b.address(scales), cuda.Address(w.scales), b.address(dst), cuda.Address(w.bias), e.residual, e.gate, e.rest,
 		cuda.Int(y.Rows), cuda.Int(w.out), cuda.Int(w.in), cuda.Int(e.until), cuda.Int(e.flags))
 }
 
-// quantise makes whole numbers of 8 bits, and a scale, of each of some rows of n values
-// times factors.
-func (b *Backend) quantise(numbers, scales, from, factors cuda.Parameter, rows, n int) {
-	b.launch("quantise_rows", cuda.Dim{X: rows}, cuda.Dim{X: threads}, 0, numbers, scales, from, factors, cuda.Int(rows), cuda.Int(n))
+// quantise makes whole numbers of 8 bits, and a scale, of each of some rows of n values, or
+// of GELUTanh of them, times factors.
+func (b *Backend) quantise(numbers, scales, from, factors cuda.Parameter, rows, n int, gelu bool) {
+	b.launch("quantise_rows", cuda.Dim{X: rows}, cuda.Dim{X: threads}, 0,
+		numbers, scales, from, factors, cuda.Int(rows), cuda.Int(n), cuda.Bool(gelu))
 }

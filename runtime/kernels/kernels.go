@@ -51,8 +51,8 @@ const (
 
 // The ring of pinned buffers.
 const (
-	stagingBuffers = 8
-	stagingSize    = 4 << 20
+	stagingBuffers = 16
+	stagingSize    = 2 << 20
 )
 
 // Options describe a backend.
@@ -112,7 +112,7 @@ func New(driver *cuda.Driver, device cuda.Device, o Options) (*Backend, error) {
 	b.store.context = context
 	if err := b.open(o.targets(device, driver.Version())); err != nil {
 		if b.functions != nil {
-			b.functions.finish()
+			b.functions.stop()
 		}
 		return nil, errors.Join(err, context.Close())
 	}
@@ -176,7 +176,7 @@ func (b *Backend) Sync() error {
 // Close waits, gives back everything, and returns the error that sticks.
 func (b *Backend) Close() error {
 	first := b.Sync()
-	b.functions.finish()
+	b.functions.stop()
 	if err := b.context.Close(); first == nil {
 		first = err
 	}

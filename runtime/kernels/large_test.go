@@ -225,7 +225,7 @@ func (p *pair) convolution() {
 // TestGPUHeld: the forms of SVDQ weights, with every Post.
 func TestGPUHeld(t *testing.T) {
 	driver, d := device(t)
-	for held, tolerance := range map[kernels.Held]float64{kernels.Packed: 4e-3, kernels.Whole: 4e-3, kernels.EightBits: 3e-2} {
+	for held, tolerance := range map[kernels.Held]float64{kernels.Packed: 4e-3, kernels.Whole: 4e-3, kernels.EightBits: 5e-2} {
 		if held == kernels.EightBits && d.Capability != (cuda.Capability{Major: 9}) {
 			_, err := kernels.New(driver, d, kernels.Options{ArenaBytes: 1 << 20, Held: held})
 			require.ErrorContains(t, err, "compute capability 9.0")

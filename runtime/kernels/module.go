@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io/fs"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
 )
@@ -14,20 +16,14 @@ import (
 //go:embed ptx/*.ptx
 var ptx embed.FS
 
-// module is a file of PTX. The driver takes up to seconds to compile one, which is done
-// beside the loading of weights.
+// module is a file of PTX. The driver takes up to seconds to compile one, and compiles one
+// at a time, which is done beside the loading of weights.
 type module struct {
 	name string
 	text []byte
 	done chan struct{} // closed once the driver has compiled it, or failed to
 	m    *cuda.Module
 	err  error
-}
-
-// compile has the driver compile the module.
-func (m *module) compile(c *cuda.Context) {
-	defer close(m.done)
-	m.m, m.err = c.Load(m.name, m.text)
 }
 
 // function is a kernel, and what the driver does not check of a launch.
@@ -39,8 +35,12 @@ type function struct {
 
 // functions are the kernels of a device by their names.
 type functions struct {
-	modules []*module
-	named   map[string]*function
+	named map[string]*function
+
+	mu sync.Mutex
+	// waiting are the modules that are not compiled yet, in the order in which they will be.
+	waiting []*module
+	stopped chan struct{} // closed once nothing is being compiled any more
 }
 
 const (
@@ -51,35 +51,70 @@ const (
 
 // newFunctions lists the kernels for the targets, and starts to compile them.
 func newFunctions(c *cuda.Context, targets ...string) (*functions, error) {
-	all := &functions{named: map[string]*function{}}
+	a := &functions{named: map[string]*function{}, stopped: make(chan struct{})}
 	for _, target := range targets {
 		files, err := fs.Glob(ptx, "ptx/*."+target+".ptx")
 		if err != nil {
 			return nil, err
 		}
 		for _, file := range files {
-			m, err := all.add(strings.TrimPrefix(file, "ptx/"))
-			if err != nil {
+			if err := a.add(file); err != nil {
 				return nil, err
 			}
-			go m.compile(c)
 		}
 	}
-	return all, nil
+	go a.compile(c)
+	return a, nil
 }
 
 // add lists the kernels of a file.
-func (a *functions) add(file string) (*module, error) {
-	text, err := ptx.ReadFile("ptx/" + file)
+func (a *functions) add(file string) error {
+	text, err := ptx.ReadFile(file)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	m := &module{name: file, text: text, done: make(chan struct{})}
-	a.modules = append(a.modules, m)
+	m := &module{name: strings.TrimPrefix(file, "ptx/"), text: text, done: make(chan struct{})}
+	a.waiting = append(a.waiting, m)
 	for name, params := range entries(text) {
 		a.named[name] = &function{module: m, params: params}
 	}
-	return m, nil
+	return nil
+}
+
+// compile has the driver compile one module after the other.
+func (a *functions) compile(c *cuda.Context) {
+	defer close(a.stopped)
+	for {
+		a.mu.Lock()
+		if len(a.waiting) == 0 {
+			a.mu.Unlock()
+			return
+		}
+		m := a.waiting[0]
+		a.waiting = a.waiting[1:]
+		a.mu.Unlock()
+		m.m, m.err = c.Load(m.name, m.text)
+		close(m.done)
+	}
+}
+
+// compiled waits for a module, which is the next to be compiled.
+func (a *functions) compiled(m *module) error {
+	a.mu.Lock()
+	if i := slices.Index(a.waiting, m); i > 0 {
+		a.waiting = slices.Insert(slices.Delete(a.waiting, i, i+1), 0, m)
+	}
+	a.mu.Unlock()
+	<-m.done
+	return m.err
+}
+
+// stop ends the compiling after the module that is under way.
+func (a *functions) stop() {
+	a.mu.Lock()
+	a.waiting = nil
+	a.mu.Unlock()
+	<-a.stopped
 }
 
 // has reports whether there is a kernel of a name.
@@ -98,9 +133,8 @@ func (a *functions) find(name string, params int) (*cuda.Function, error) {
 	if f.f != nil {
 		return f.f, nil
 	}
-	<-f.module.done
-	if f.module.err != nil {
-		return nil, f.module.err
+	if err := a.compiled(f.module); err != nil {
+		return nil, err
 	}
 	found, err := f.module.m.Function(name)
 	if err != nil {
@@ -113,13 +147,6 @@ func (a *functions) find(name string, params int) (*cuda.Function, error) {
 	}
 	f.f = found
 	return found, nil
-}
-
-// finish waits for what is being compiled.
-func (a *functions) finish() {
-	for _, m := range a.modules {
-		<-m.done
-	}
 }
 
 // shared is how much dynamic shared memory kernels need that need more than the 48 KiB that

@@ -129,7 +129,7 @@ func (q *svdq) upload(data []byte) (cuda.Pointer, error) {
 	if err != nil {
 		return 0, err
 	}
-	return p, q.home.staging.Write(p, len(data), func(piece []byte, offset int) { parallelCopy(piece, data[offset:]) })
+	return p, q.home.write(p, data)
 }
 
 // vector puts a permuted vector on the device, in order and in float32.
@@ -163,7 +163,7 @@ func (q *svdq) ordered(p cuda.Pointer, w compute.Weight, order func(to, from cud
 	if !b.ready() {
 		return b.err
 	}
-	if err := b.staging.Write(b.at(from), len(w.Data), func(piece []byte, offset int) { copy(piece, w.Data[offset:]) }); err != nil {
+	if err := b.write(b.at(from), w.Data); err != nil {
 		return err
 	}
 	order(cuda.Address(p), b.address(from))

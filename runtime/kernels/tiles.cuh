@@ -47,35 +47,14 @@ DEV void load8(float (&v)[8], const float* from) {
   v[0] = a.x, v[1] = a.y, v[2] = a.z, v[3] = a.w, v[4] = b.x, v[5] = b.y, v[6] = b.z, v[7] = b.w;
 }
 
-// Residual is eight neighbours of a row of what is added, as they lie in memory.
-struct Residual {
-  U4 low, high;  // high is the second half of float32
-};
-
-// residual_of reads what is added to eight neighbours of a row, if anything is.
-DEV Residual residual_of(const Epilogue& e, int row, int column) {
-  Residual r{};
-  if (!e.residual) return r;
-  u64 at = (u64)row * e.n + column;
-  if (e.flags & RESIDUAL_F32) {
-    r.low = ((const U4*)((const float*)e.residual + at))[0], r.high = ((const U4*)((const float*)e.residual + at))[1];
-  } else {
-    r.low = *(const U4*)((const u16*)e.residual + at);
-  }
-  return r;
-}
-
-DEV void add_residual(float (&y)[8], const Residual& r, u32 flags) {
-  u32 w[8] = {r.low.x, r.low.y, r.low.z, r.low.w, r.high.x, r.high.y, r.high.z, r.high.w};
-  if (flags & RESIDUAL_F32) {
-    UNROLL for (int i = 0; i < 8; i++) y[i] += as_float(w[i]);
-  } else {
-    UNROLL for (int i = 0; i < 8; i++) y[i] += i & 1 ? bf16_high(w[i / 2]) : bf16_low(w[i / 2]);
-  }
+DEV void load8(float (&v)[8], const u16* from) {
+  U4 a = *(const U4*)from;
+  v[0] = bf16_low(a.x), v[1] = bf16_high(a.x), v[2] = bf16_low(a.y), v[3] = bf16_high(a.y);
+  v[4] = bf16_low(a.z), v[5] = bf16_high(a.z), v[6] = bf16_low(a.w), v[7] = bf16_high(a.w);
 }
 
 // finish8 stores eight neighbours of a row, where n is a multiple of 8.
-DEV void finish8(const Epilogue& e, int row, int column, const float* from, const Residual& residual) {
+DEV void finish8(const Epilogue& e, int row, int column, const float* from) {
   u64 at = (u64)row * e.n + column;
   float y[8], v[8];
   load8(y, from);
@@ -92,7 +71,11 @@ DEV void finish8(const Epilogue& e, int row, int column, const float* from, cons
     load8(v, (row < e.until ? e.gate : e.rest) + column);
     UNROLL for (int i = 0; i < 8; i++) y[i] *= v[i];
   }
-  if (e.residual) add_residual(y, residual, e.flags);
+  if (e.residual) {
+    if (e.flags & RESIDUAL_F32) load8(v, (const float*)e.residual + at);
+    else load8(v, (const u16*)e.residual + at);
+    UNROLL for (int i = 0; i < 8; i++) y[i] += v[i];
+  }
   if (e.flags & OUT_F32) {
     F4* to = (F4*)((float*)e.out + at);
     to[0] = F4{y[0], y[1], y[2], y[3]};
@@ -243,7 +226,7 @@ DEV void store(const Epilogue& e, u8* shared, float (&sum)[T::WM / 16][T::WN / 8
       if (row >= e.m || column >= e.n) continue;
       const float* from = patch + v / EIGHTS * T::PATCH_ROW + v % EIGHTS * 8;
       if (whole) {
-        finish8(e, row, column, from, residual_of(e, row, column));
+        finish8(e, row, column, from);
       } else {
         NO_UNROLL for (int c = 0; c < 8 && column + c < e.n; c++) finish1(e, row, column + c, from[c]);
       }

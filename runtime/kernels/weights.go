@@ -4,9 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
-	"runtime"
 	"slices"
-	"sync"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/runtime/bf16"
@@ -52,27 +50,18 @@ func (s *store) alloc(n int64) (cuda.Pointer, error) {
 	return p, nil
 }
 
+// write copies bytes to the device.
+func (b *Backend) write(p cuda.Pointer, data []byte) error {
+	return b.staging.Write(p, len(data), func(piece []byte, offset int) { copy(piece, data[offset:]) })
+}
+
 // upload takes memory for weights and fills it with bytes.
 func (b *Backend) upload(data []byte) (cuda.Pointer, error) {
 	p, err := b.store.alloc(int64(len(data)))
 	if err != nil {
 		return 0, err
 	}
-	return p, b.staging.Write(p, len(data), func(piece []byte, offset int) { parallelCopy(piece, data[offset:]) })
-}
-
-// parallelCopy fills dst. Pages of a mapped file come several times faster to several
-// threads.
-func parallelCopy(dst, src []byte) {
-	const least = 256 << 10
-	parts := max(1, min(8, runtime.GOMAXPROCS(0), len(dst)/least))
-	each := (len(dst) + parts - 1) / parts
-	var wait sync.WaitGroup
-	for from := each; from < len(dst); from += each {
-		wait.Go(func() { copy(dst[from:min(from+each, len(dst))], src[from:]) })
-	}
-	copy(dst[:min(each, len(dst))], src)
-	wait.Wait()
+	return p, b.write(p, data)
 }
 
 // floats takes memory for float32 values.

@@ -15,6 +15,7 @@ func (b *Backend) Linear(dst compute.Tensor, l compute.Linear, x compute.Tensor,
 	if width := b.preWidth(pre, x.Cols); width != w.in || dst.Cols != w.out || dst.Rows != x.Rows {
 		panic(fmt.Sprintf("plan: a linear of %d inputs, %d outputs from %v (%d wide after Pre) to %v", w.in, w.out, x, width, dst))
 	}
+	b.temporarily(func() { b.linearTemporaries(w, x, pre) })
 	b.fused(w.kind, dst, x, pre, post, Work{
 		FLOPs: 2 * int64(x.Rows) * int64(w.in) * int64(w.out), WeightBytes: w.bytes,
 	})
@@ -34,6 +35,7 @@ func (b *Backend) Convolve(dst compute.Tensor, c compute.Conv, x compute.Tensor,
 		x.Rows != h*w || dst.Rows != rows*columns || dst.Cols != k.out {
 		panic(fmt.Sprintf("plan: a convolution of %d channels to %d from %v, %d×%d, %d wide after Pre, to %v, %d×%d", k.in, k.out, x, h, w, width, dst, rows, columns))
 	}
+	b.temporarily(func() { b.convTemporaries(k, dst, x, pre, post) })
 	b.fused(convolution, dst, x, pre, post, Work{
 		FLOPs: 2 * int64(dst.Rows) * int64(k.out) * int64(k.in) * int64(k.kh) * int64(k.kw), WeightBytes: k.bytes,
 	})
@@ -99,6 +101,7 @@ func (b *Backend) Heads(s compute.Split) {
 func (b *Backend) Attention(dst, q, k, v compute.Tensor, a compute.Attention) {
 	checkAttention(dst, q, k, v, a)
 	b.apart(dst, q, k, v)
+	b.temporarily(func() { b.attentionTemporaries(q, k, a) })
 	b.add(attention, Work{
 		Launches: 1, FLOPs: 4 * seen(q.Rows, k.Rows, a) * int64(a.Heads) * int64(a.Dim),
 		ActivationBytes: dst.Bytes() + q.Bytes() + k.Bytes() + v.Bytes(),
@@ -137,6 +140,7 @@ func (b *Backend) Embed(dst compute.Tensor, t compute.Table, ids []int32) {
 	}
 	checkRows(ids, w.rows)
 	b.present(dst)
+	b.temporarily(func() { b.Alloc(compute.F32, 1, len(ids)) })
 	b.add(embed, Work{Launches: 1, WeightBytes: int64(len(ids)) * int64(w.cols) * int64(w.size), ActivationBytes: dst.Bytes()})
 }
 
@@ -147,6 +151,7 @@ func (b *Backend) Gather(dst, src compute.Tensor, rows []int32) {
 	}
 	checkRows(rows, src.Rows)
 	b.apart(dst, src)
+	b.temporarily(func() { b.Alloc(compute.F32, 1, len(rows)) })
 	b.add(gather, Work{Launches: 1, ActivationBytes: 2 * dst.Bytes()})
 }
 

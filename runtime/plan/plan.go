@@ -62,6 +62,9 @@ type Options struct {
 	ActBytes int
 	// SVDQ is how linears of an SVDQuant checkpoint are held.
 	SVDQ Holding
+	// Temporaries counts as well what package kernels takes of the arena for the time of an
+	// operation, such as the result of a Pre before a product.
+	Temporaries bool
 }
 
 // Backend is a compute.Backend. Like every other it is used by one goroutine at a time.

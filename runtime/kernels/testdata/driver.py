@@ -20,19 +20,18 @@ def call(name, *arguments):
 
 
 class TensorMap:
-    """A CUtensorMap of a matrix of bf16 or int8 and a tile of so many of its rows and 128 bytes
-    of columns, with a 128-byte swizzle and zeros outside."""
+    """A CUtensorMap of a matrix of bf16 and a tile of so many of its rows and 64 columns, with a
+    128-byte swizzle and zeros outside."""
 
     def __init__(self, matrix, rows):
         self.matrix = matrix  # must stay as long as the map
         self.memory = ctypes.create_string_buffer(192)
         self.address = ctypes.addressof(self.memory) + 63 & ~63
         sizes = (ctypes.c_uint64 * 2)(matrix.shape[1], matrix.shape[0])
-        size = matrix.element_size()
-        strides = (ctypes.c_uint64 * 1)(matrix.stride(0) * size)
-        box, steps = (ctypes.c_uint32 * 2)(128 // size, rows), (ctypes.c_uint32 * 2)(1, 1)
-        kind, swizzle_128, promote_256, zeros = {1: 0, 2: 9}[size], 3, 3, 0  # UINT8, BFLOAT16
-        call("cuTensorMapEncodeTiled", ctypes.c_void_p(self.address), kind, 2, ctypes.c_void_p(matrix.data_ptr()), sizes, strides, box, steps,
+        strides = (ctypes.c_uint64 * 1)(matrix.stride(0) * 2)
+        box, steps = (ctypes.c_uint32 * 2)(64, rows), (ctypes.c_uint32 * 2)(1, 1)
+        bf16, swizzle_128, promote_256, zeros = 9, 3, 3, 0
+        call("cuTensorMapEncodeTiled", ctypes.c_void_p(self.address), bf16, 2, ctypes.c_void_p(matrix.data_ptr()), sizes, strides, box, steps,
              0, swizzle_128, promote_256, zeros)
 
 

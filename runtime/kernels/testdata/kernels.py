@@ -363,10 +363,10 @@ def check_gemm_hopper():
             out.check(f"{name} gated onto itself, {dtype}", reference)
 
 
-def quantised(x, factor=None):
+def quantised(x, factor=None, gelu=0):
     rows, k = x.shape
     q, scale = torch.full((rows, k), -128, dtype=torch.int8, device="cuda"), torch.empty(rows, dtype=F32, device="cuda")
-    kernels.quantise.quantise_rows(rows, 256, 0, q, scale, x, factor, rows, k)
+    kernels.quantise.quantise_rows(rows, 256, 0, q, scale, x, factor, rows, k, gelu)
     return q, scale
 
 
@@ -374,19 +374,19 @@ def gemm_s8(out, a, a_scale, b, b_scale, bias=None, residual=None, gate=None, re
     m, n, k = a.shape[0], b.shape[0], a.shape[1]
     flags |= (OUT_F32 if out.dtype == F32 else 0) | (RESIDUAL_F32 if residual is not None and residual.dtype == F32 else 0)
     grid = min(ceil(m, 128) * ceil(n, 256), torch.cuda.get_device_properties(0).multi_processor_count)
-    kernels.gemm__sm_90a.gemm_s8_hopper(grid, 384, 218112, *(maps or gemm_maps(a, b)), a_scale, b_scale, out, bias, residual, gate, rest, m, n, k, until, flags)
+    kernels.gemm__sm_90a.gemm_s8_hopper(grid, 384, 218112, *(maps or gemm_maps(a.view(BF16), b.view(BF16))), a_scale, b_scale, out, bias, residual, gate, rest, m, n, k, until, flags)
 
 
 def check_quantise():
-    for rows, k in [(1, 8), (70, 1000), (300, 12288)]:
+    for rows, k in [(1, 8), (70, 1000), (300, 12288), (9, 18944)]:
         x, factor = heavy(rows, k), torch.exp(torch.randn(k, device="cuda"))
         x[rows // 2] = 0
-        for f in [None, factor]:
-            q, scale = quantised(x, f)
-            y = x.double() * (1 if f is None else f.double())
+        for f, gelu in [(None, 0), (factor, 0), (factor, 1)]:
+            q, scale = quantised(x, f, gelu)
+            y = (F.gelu(x.double(), approximate="tanh") if gelu else x.double()) * (1 if f is None else f.double())
             off = (q.double() * scale.double()[:, None] - y).abs().max(1).values / (scale.double() + 1e-30)
-            report(f"quantise_rows {rows}x{k}: distance in steps", off.max().item(), 0.5001)
-            report(f"quantise_rows {rows}x{k}: scale", distance(scale, y.abs().max(1).values / 127), 1e-6)
+            report(f"quantise_rows {rows}x{k} gelu {gelu}: distance in steps", off.max().item(), 0.501)
+            report(f"quantise_rows {rows}x{k} gelu {gelu}: scale", distance(scale, y.abs().max(1).values / 127), 1e-6)
 
 
 def check_s8_hopper():
@@ -427,9 +427,10 @@ def time_gemm_hopper():
         time = lambda *arguments, **more: milliseconds([lambda: gemm_hopper(out, a, b, bias, *arguments, maps=maps, **more)] * 10)
         show(name, time(), flop, "TFLOP/s", ("torch", other), ("GELU", time(flags=GELU_TANH)), ("gated onto itself", time(out, bias, bias)))
         (qa, sa), (qb, sb) = quantised(a), quantised(b)
-        maps = gemm_maps(qa, qb)
+        maps = gemm_maps(qa.view(BF16), qb.view(BF16))
         show(f"gemm_s8_hopper {m}x{n}x{k}", milliseconds([lambda: gemm_s8(out, qa, sa, qb, sb, bias, maps=maps)] * 10), flop, "TOP/s",
-             ("quantise_rows", milliseconds([lambda: kernels.quantise.quantise_rows(m, 256, 0, qa, sa, a, None, m, k)] * 10)))
+             ("quantise_rows", milliseconds([lambda: kernels.quantise.quantise_rows(m, 256, 0, qa, sa, a, None, m, k, 0)] * 10)),
+             ("with GELU", milliseconds([lambda: kernels.quantise.quantise_rows(m, 256, 0, qa, sa, a, None, m, k, 1)] * 10)))
 
 
 def attention_hopper(out, q, k, v, heads, kv_heads, scale, maps=None):

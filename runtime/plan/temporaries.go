@@ -1,0 +1,99 @@
+package plan
+
+import "github.com/plimsoll-oci/plimsoll/runtime/compute"
+
+// What package kernels takes of the arena for the time of an operation, beside the caller's
+// tensors. It is a copy of what is done there: a test of that package holds the two against
+// each other.
+
+// Sizes in package kernels.
+const (
+	// channelUnit is what a convolution's channels are padded to a multiple of.
+	channelUnit = 8
+	// scoreBytes is what the scores of a wide head and the weights made of them may take.
+	scoreBytes = 256 << 20
+	// tileRows and anyRows are how many queries a block takes at a time: of a kernel for
+	// one width of heads, half of that where windows are short, and of the one for any.
+	tileRows, shortRows, anyRows = 128, 64, 32
+)
+
+// hasKernel reports whether there is a kernel for heads of a width.
+func hasKernel(dim int) bool { return dim == 64 || dim == 80 || dim == 128 }
+
+// temporarily counts tensors that are there together, for a moment.
+func (b *Backend) temporarily(take func()) {
+	if b.options.Temporaries {
+		m := b.Mark()
+		take()
+		b.Reset(m)
+	}
+}
+
+// prepare counts the result of a Pre, where it is not the input itself.
+func (b *Backend) prepare(x compute.Tensor, pre compute.Pre, width int, k compute.Kind) {
+	if pre.Kind != compute.None || x.Kind != k {
+		b.Alloc(k, x.Rows, width)
+	}
+}
+
+func (b *Backend) linearTemporaries(w *linear, x compute.Tensor, pre compute.Pre) {
+	if w.kind != svdq {
+		b.prepare(x, pre, w.in, x.Kind)
+		return
+	}
+	if b.options.SVDQ == Packed || pre.Kind != compute.GELUTanh || x.Kind != compute.Act {
+		b.prepare(x, pre, w.in, compute.Act)
+	}
+	if b.options.SVDQ == Int8 {
+		b.Alloc(compute.Act, x.Rows, w.in/2) // a byte each
+		b.Alloc(compute.F32, 1, x.Rows)
+	}
+}
+
+func (b *Backend) convTemporaries(c *conv, dst, x compute.Tensor, pre compute.Pre, post compute.Post) {
+	if post.Kind == compute.GateAdd {
+		b.Alloc(compute.F32, dst.Rows, dst.Cols)
+	}
+	b.prepare(x, pre, c.in, compute.Act)
+	if padded := (c.in + channelUnit - 1) / channelUnit * channelUnit; padded != c.in {
+		b.Alloc(compute.Act, x.Rows, padded)
+	}
+}
+
+func (b *Backend) attentionTemporaries(q, k compute.Tensor, a compute.Attention) {
+	if hasKernel(a.Dim) {
+		if a.Windows != nil {
+			b.tiles(q.Rows, a.Windows, tileRows)
+		}
+		return
+	}
+	if a.Heads == 1 && a.KVHeads == 1 && !a.Causal && a.Windows == nil && a.Dim%8 == 0 && k.Rows%8 == 0 {
+		b.Alloc(compute.Act, a.Dim, k.Rows)
+		rows := min(q.Rows, max(1, scoreBytes/((f32Bytes+2)*k.Rows)))
+		b.Alloc(compute.F32, rows, k.Rows)
+		b.Alloc(compute.Act, rows, k.Rows)
+		return
+	}
+	b.tiles(q.Rows, a.Windows, anyRows)
+}
+
+// tiles counts the list of tiles of windows, four numbers each.
+func (b *Backend) tiles(queries int, windows []int32, rows int) {
+	if windows == nil {
+		windows = []int32{int32(queries)}
+	}
+	longest, from := 0, 0
+	for _, end := range windows {
+		longest = max(longest, int(end)-from)
+		from = int(end)
+	}
+	if rows == tileRows && longest <= shortRows {
+		rows = shortRows
+	}
+	n, from := 0, 0
+	for _, end := range windows {
+		n += (int(end) - from + rows - 1) / rows
+		from = int(end)
+	}
+	b.Alloc(compute.F32, 1, 4*n)
+}
