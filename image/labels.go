@@ -3,7 +3,6 @@ package image
 import (
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -104,16 +103,9 @@ func sentence(c *manifests.ModelConfig, runtime manifests.Runtime) string {
 	return text
 }
 
-// noAssertion stands for a licence that is not known (SPDX 2.3, clause 7.13), which no
-// licence expression may hold.
-const noAssertion = "NOASSERTION"
-
-// licenseID is a licence in an expression (SPDX 2.3, annex D), which may be one itself.
-var licenseID = regexp.MustCompile(`^[A-Za-z0-9.+-]+$`)
-
 // licences is the SPDX expression over the licences of the model files and of plimsoll's
 // runtime. What is below the runtime brings its licences as texts and in the SBOM. A licence
-// that is not known, or not by an identifier, is LicenseRef-not-declared: an expression
+// that is not known, or not by an expression, is LicenseRef-not-declared: an expression
 // without it would promise too much.
 func licences(c *manifests.ModelConfig, runtime manifests.Runtime) string {
 	var ids []string
@@ -121,30 +113,17 @@ func licences(c *manifests.ModelConfig, runtime manifests.Runtime) string {
 		ids = append(ids, "Apache-2.0")
 	}
 	for _, s := range c.Sources {
-		switch {
-		case s.License == noAssertion || s.License == "":
+		switch n, ok := manifests.LicenceExpression(s.License); {
+		case !ok:
 			ids = append(ids, "LicenseRef-not-declared")
-		case licenseID.MatchString(s.License):
-			ids = append(ids, s.License)
-		case isExpression(s.License):
+		case n > 1:
 			ids = append(ids, "("+s.License+")")
 		default:
-			ids = append(ids, "LicenseRef-not-declared")
+			ids = append(ids, s.License)
 		}
 	}
 	slices.Sort(ids)
 	return strings.Join(slices.Compact(ids), " AND ")
-}
-
-// isExpression reports whether a text is made of identifiers and operators in turn.
-func isExpression(text string) bool {
-	for i, word := range strings.Fields(text) {
-		operator := word == "AND" || word == "OR" || word == "WITH"
-		if operator != (i%2 == 1) || !licenseID.MatchString(word) {
-			return false
-		}
-	}
-	return len(strings.Fields(text))%2 == 1
 }
 
 // distinct joins the different values of a property, in the order of checkpoints.

@@ -215,5 +215,5 @@ func spdx(declared string) string {
 	if ref := strings.Trim(notLicenceForm.ReplaceAllString(declared, "-"), "-."); ref != "" {
 		return "LicenseRef-" + ref
 	}
-	return "NOASSERTION"
+	return NoAssertion
 }

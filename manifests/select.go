@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -63,13 +64,11 @@ func (s Selection) Bytes() (kept, dropped int64) {
 // need one place in the image, a file that partSize would cut too often. All are of kind
 // fault.Usage. A rule that matches nothing is not an error. Variant "" is the default one.
 func (m *Manifest) Select(variant string, listings map[string]Listing) (Selection, error) {
-	if variant == "" {
-		variant = DefaultVariant
-	}
-	if err := m.checkVariant(variant); err != nil {
+	carries, err := m.Carries(variant)
+	if err != nil {
 		return Selection{}, err
 	}
-	out := Selection{Variant: variant}
+	out := Selection{Variant: cmp.Or(variant, DefaultVariant)}
 	var problems []error
 	for _, s := range m.Sources {
 		l, ok := listings[s.Name]
@@ -88,7 +87,22 @@ func (m *Manifest) Select(variant string, listings map[string]Listing) (Selectio
 			return Selection{}, fault.Wrap(fault.Usage, "", err)
 		}
 	}
-	return m.narrow(out), nil
+	return m.narrow(out, carries), nil
+}
+
+// Carries tells which of the files that the rules keep a variant carries: all but the
+// checkpoints of other variants. A file is named by its source and its path there. Variant ""
+// is the default one; an unknown one is an error of kind fault.Usage.
+func (m *Manifest) Carries(variant string) (func(source, file string) bool, error) {
+	variant = cmp.Or(variant, DefaultVariant)
+	if err := m.checkVariant(variant); err != nil {
+		return nil, err
+	}
+	names, narrowed := m.Variants[variant]
+	return func(source, file string) bool {
+		i := slices.IndexFunc(m.Checkpoints, func(c Checkpoint) bool { return c.Source == source && c.File == file })
+		return !narrowed || i < 0 || slices.Contains(names, m.Checkpoints[i].Name)
+	}, nil
 }
 
 // checkVariant names the variants that exist.
@@ -216,31 +230,15 @@ func (m *Manifest) checkEntries(s Selection) error {
 	return nil
 }
 
-// narrow drops the checkpoints that the variant does not carry.
-func (m *Manifest) narrow(s Selection) Selection {
-	carried, ok := m.Variants[s.Variant]
-	if !ok {
-		return s
-	}
+// narrow drops what the variant does not carry.
+func (m *Manifest) narrow(s Selection, carries func(source, file string) bool) Selection {
 	for i := range s.Decisions {
-		d := &s.Decisions[i]
-		c, is := m.checkpointOf(*d)
-		if is && d.Keep && !slices.Contains(carried, c.Name) {
+		if d := &s.Decisions[i]; d.Keep && !carries(d.Source, d.Path) {
 			d.Keep, d.ImagePath, d.Because = false, "", BecauseVariant
-			d.Reason = fmt.Sprintf("variant %s carries %s only", s.Variant, strings.Join(carried, " and "))
+			d.Reason = fmt.Sprintf("variant %s carries %s only", s.Variant, strings.Join(m.Variants[s.Variant], " and "))
 		}
 	}
 	return s
-}
-
-// checkpointOf returns the checkpoint whose file the decision is about.
-func (m *Manifest) checkpointOf(d Decision) (Checkpoint, bool) {
-	for _, c := range m.Checkpoints {
-		if c.Source == d.Source && c.File == d.Path {
-			return c, true
-		}
-	}
-	return Checkpoint{}, false
 }
 
 // Naive returns the files of the listings that a naive image carries, as the manifest's

@@ -197,6 +197,32 @@ func TestSelectNamesTheVariants(t *testing.T) {
 	require.Equal(t, fault.Usage, fault.KindOf(err))
 }
 
+// What a variant carries is what its selection keeps of what the rules keep.
+func TestCarries(t *testing.T) {
+	m := load(t, "qwen-image-edit.yaml")
+	whole, err := m.Select("", qwenListings())
+	require.NoError(t, err)
+	for _, variant := range []string{"", "default", "lightning", "plain"} {
+		carries, err := m.Carries(variant)
+		require.NoError(t, err)
+		narrow, err := m.Select(variant, qwenListings())
+		require.NoError(t, err)
+		var want, got []string
+		for _, d := range whole.Kept() {
+			if carries(d.Source, d.Path) {
+				got = append(got, d.Source+"/"+d.Path)
+			}
+		}
+		for _, d := range narrow.Kept() {
+			want = append(want, d.Source+"/"+d.Path)
+		}
+		require.Equal(t, want, got, variant)
+		require.Equal(t, variant == "lightning" || variant == "plain", len(got) < len(whole.Kept()), variant)
+	}
+	_, err = m.Carries("turbo")
+	require.Equal(t, fault.Usage, fault.KindOf(err))
+}
+
 // The real model's manifest is total for what is published, and says so when more is.
 func TestSelectReportsNewUpstreamFiles(t *testing.T) {
 	m := load(t, "qwen-image-edit.yaml")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
@@ -38,12 +39,12 @@ func (f *benchFlags) run(ctx context.Context, p *program, _ []string) error {
 		return fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: runs is %d, want 1 or more", *f.runs))
 	}
 	log := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	machine, err := f.start.machine(log)
+	machine, err := chooseMachine(*f.start.device, *f.start.weights, log)
 	if err != nil {
 		return err
 	}
 	b := &bench{flags: f, program: p, machine: machine, result: benchResult{SchemaVersion: 1, Version: programVersion, Date: time.Now().UTC().Truncate(time.Second)}}
-	s := starter{program: p, flags: f.start, log: log, machine: machine, state: func(what string) { fmt.Fprintln(p.stderr, what) }}
+	s := &starter{program: p, flags: f.start, log: log, machine: machine, state: func(string, int64, int64) {}}
 	if err := b.measure(ctx, s); err != nil {
 		return err
 	}
@@ -67,17 +68,17 @@ type bench struct {
 
 // measure fills the result in: first the ceilings, on an empty machine, then the model's load,
 // then edits.
-func (b *bench) measure(ctx context.Context, s starter) (err error) {
+func (b *bench) measure(ctx context.Context, s *starter) (err error) {
 	r := &b.result
 	if r.Ceilings, err = b.machine.ceilings(); err != nil {
 		return err
 	}
-	r.setDevice(b.machine)
 	began := time.Now()
 	if b.model, err = s.start(ctx); err != nil {
 		return err
 	}
 	defer b.model.Close()
+	r.setDevice(s.machine)
 	r.setLoad(b.model.Loaded(), time.Since(began))
 	if err := b.prepare(); err != nil {
 		return err
@@ -166,57 +167,42 @@ func (b *bench) edit(ctx context.Context, which string) (t timing, err error) {
 }
 
 // works is what the stages compute.
-type works struct {
-	text, encode, modulations, step, decode, total plan.Work
-	weights                                        int64
-}
+type works struct{ text, encode, modulations, step, decode, total work }
 
 // plan counts. A step is the difference that one more makes, without the modulations, of
-// which every step has a row.
+// which every step has a row and which alone are AWQ's.
 func (b *bench) plan(ctx context.Context) (w works, err error) {
 	whole, err := b.model.Plan(ctx, b.wish)
 	if err != nil {
 		return w, err
 	}
-	var sampling [2]plan.StageResult
-	for i := range sampling {
+	var steps [2]work
+	for i := range steps {
 		wish := b.wish
 		wish.Steps = i + 2 // no schedule with a last level has one step
 		r, err := b.model.Plan(ctx, wish)
 		if err != nil {
 			return w, err
 		}
-		sampling[i] = stageOf(r, "sampling")
+		all := stageOf(r, "sampling")
+		steps[i] = workOf(all...).minus(workOf(only(all, "awq")...))
 	}
-	w.text, w.encode, w.decode = stageOf(whole, "encoding the prompt").Work, stageOf(whole, "encoding the picture").Work, stageOf(whole, "decoding the picture").Work
-	w.modulations = operationOf(stageOf(whole, "sampling"), "awq")
-	more := minus(operationOf(sampling[1], "awq"), operationOf(sampling[0], "awq"))
-	w.step = minus(minus(sampling[1].Work, sampling[0].Work), more)
-	w.total, w.weights = whole.Total.Work, whole.WeightBytes
+	w.step = steps[1].minus(steps[0])
+	w.modulations = workOf(only(stageOf(whole, "sampling"), "awq")...)
+	w.text = workOf(stageOf(whole, "encoding the prompt")...)
+	w.encode, w.decode = workOf(stageOf(whole, "encoding the picture")...), workOf(stageOf(whole, "decoding the picture")...)
+	w.total = workOf(whole.Total.Operations...)
+	b.result.Memory.Weights = whole.WeightBytes
 	return w, nil
 }
 
-func stageOf(r plan.Result, name string) plan.StageResult {
-	for _, s := range r.Stages {
-		if s.Name == name {
-			return s
-		}
-	}
-	panic("plimsoll-runtime: the plan has no stage " + name)
+// stageOf is the operations of a stage, which every edit has.
+func stageOf(r plan.Result, name string) []plan.Operation {
+	i := slices.IndexFunc(r.Stages, func(s plan.StageResult) bool { return s.Name == name })
+	return r.Stages[i].Operations
 }
 
-func operationOf(s plan.StageResult, name string) plan.Work {
-	for _, o := range s.Operations {
-		if o.Name == name {
-			return o.Work
-		}
-	}
-	panic("plimsoll-runtime: the plan has no operation " + name)
-}
-
-func minus(a, b plan.Work) plan.Work {
-	return plan.Work{
-		Launches: a.Launches - b.Launches, FLOPs: a.FLOPs - b.FLOPs,
-		WeightBytes: a.WeightBytes - b.WeightBytes, ActivationBytes: a.ActivationBytes - b.ActivationBytes,
-	}
+// only is the operations of one name.
+func only(all []plan.Operation, name string) []plan.Operation {
+	return slices.DeleteFunc(slices.Clone(all), func(o plan.Operation) bool { return o.Name != name })
 }

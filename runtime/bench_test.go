@@ -23,7 +23,7 @@ func TestBench(t *testing.T) {
 	require.Equal(t, 1, r.SchemaVersion)
 	require.WithinDuration(t, time.Now(), r.Date, time.Minute)
 	require.False(t, r.Device.GPU)
-	require.Equal(t, "packed", r.Hold)
+	require.Empty(t, r.Weights)
 
 	require.Equal(t, "lightning", r.Edit.Checkpoint)
 	require.Equal(t, 2, r.Edit.Steps)
@@ -99,22 +99,36 @@ func checkStages(t *testing.T, r benchResult) {
 // TestBenchFloor: the slower of the two ceilings is the floor.
 func TestBenchFloor(t *testing.T) {
 	c := ceilings{FLOPs: 100, Bytes: 10}
-	require.InDelta(t, 2.0, c.floor(plan.Work{FLOPs: 200, WeightBytes: 10, ActivationBytes: 9}), 0)
-	require.InDelta(t, 3.0, c.floor(plan.Work{FLOPs: 200, WeightBytes: 10, ActivationBytes: 20}), 0)
+	require.InDelta(t, 2.0, c.floor(work{flops: 200, svdq: 150, bytes: 19}), 0)
+	require.InDelta(t, 3.0, c.floor(work{flops: 200, svdq: 150, bytes: 30}), 0)
+	c.Int8 = 300
+	require.InDelta(t, 1.0, c.floor(work{flops: 200, svdq: 150, bytes: 9}), 0)
+}
+
+// TestBenchWork: a branch of low rank is read and not computed.
+func TestBenchWork(t *testing.T) {
+	all := []plan.Operation{
+		{Name: "svdq", Work: plan.Work{FLOPs: 100, WeightBytes: 1, ActivationBytes: 2}},
+		{Name: "lowRank", Work: plan.Work{FLOPs: 30, WeightBytes: 4}},
+		{Name: "awq", Work: plan.Work{FLOPs: 7, WeightBytes: 8}},
+	}
+	require.Equal(t, work{flops: 107, svdq: 100, bytes: 15}, workOf(all...))
+	require.Equal(t, work{flops: 7, bytes: 8}, workOf(only(all, "awq")...))
+	require.Equal(t, work{flops: 100, svdq: 100, bytes: 7}, workOf(all...).minus(workOf(only(all, "awq")...)))
 }
 
 // TestBenchRows: the median of an even number of times lies between the two in the middle.
 func TestBenchRows(t *testing.T) {
 	r := benchResult{Ceilings: ceilings{FLOPs: 1000, Bytes: 1000}}
-	r.add("x", []time.Duration{4 * time.Second, time.Second, 2 * time.Second, 10 * time.Second}, plan.Work{FLOPs: 1500})
+	r.add("x", []time.Duration{4 * time.Second, time.Second, 2 * time.Second, 10 * time.Second}, work{flops: 1500})
 	require.Equal(t, benchStage{Name: "x", Count: 4, Median: 3, Min: 1, Max: 10, FLOPs: 1500, Rate: 500, Floor: 1.5, Share: 0.5}, r.Stages[0])
-	r.add("host", []time.Duration{time.Second}, plan.Work{})
+	r.add("host", []time.Duration{time.Second}, work{})
 	require.Equal(t, benchStage{Name: "host", Count: 1, Median: 1, Min: 1, Max: 1}, r.Stages[1])
 }
 
 // TestBenchRefuses: what is wrong with a command line is said before anything is measured.
 func TestBenchRefuses(t *testing.T) {
-	for flag, text := range map[string]string{"-runs=0": "runs is 0", "-device=tpu": `device is "tpu"`, "-hold=fp4": `hold is "fp4"`} {
+	for flag, text := range map[string]string{"-runs=0": "runs is 0", "-device=tpu": `device is "tpu"`, "-weights=fp4": `weights is "fp4"`} {
 		code, stdout, stderr := call(t, "bench", flag)
 		require.Equal(t, 2, code)
 		require.Empty(t, stdout)

@@ -7,7 +7,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/plimsoll-oci/plimsoll/runtime/plan"
+	"github.com/plimsoll-oci/plimsoll/runtime/kernels"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen"
 )
 
@@ -17,8 +17,8 @@ type benchResult struct {
 	Version       string      `json:"version"`
 	Date          time.Time   `json:"date"`
 	Device        benchDevice `json:"device"`
-	// Hold is how a GPU held the checkpoint's weights.
-	Hold     string    `json:"hold"`
+	// Weights is how the GPU held the checkpoint's weights, as -weights names it; "" is the CPU.
+	Weights  string    `json:"weights,omitempty"`
 	Ceilings ceilings  `json:"ceilings"`
 	Edit     benchEdit `json:"edit"`
 	// Load is what each component took, and LoadTime all of it with the verification, from
@@ -73,7 +73,7 @@ type benchStage struct {
 	Median float64 `json:"medianSeconds"`
 	Min    float64 `json:"minSeconds"`
 	Max    float64 `json:"maxSeconds"`
-	// FLOPs are those of products of matrices, Rate how many a second, Floor the least time
+	// FLOPs are those of products of matrices, without the branches of low rank; Rate how many a second, Floor the least time
 	// below the ceilings, and Share how much of the median that is.
 	FLOPs int64   `json:"flops,omitempty"`
 	Rate  float64 `json:"flopsPerSecond,omitempty"`
@@ -102,7 +102,12 @@ const (
 func (r *benchResult) setDevice(m machine) {
 	d := m.describe()
 	r.Device = benchDevice{d.Name, d.GPU, d.Driver, d.CUDA, d.Capability, d.TotalMemory}
-	r.Hold = m.hold.name
+	if m.held != kernels.EightBits {
+		r.Ceilings.Int8 = 0 // where weights did not fit in that form
+	}
+	if m.driver != nil {
+		r.Weights = map[kernels.Held]string{kernels.Packed: weightsPacked, kernels.Whole: weightsWhole, kernels.EightBits: weightsInt8}[m.held]
+	}
 }
 
 func (r *benchResult) setLoad(all []qwen.Loaded, took time.Duration) {
@@ -122,16 +127,15 @@ func (r *benchResult) setEdit(e *qwen.Edited) {
 
 // setStages makes the rows. What a sampling takes beside its steps is the modulations.
 func (r *benchResult) setStages(all []timing, w works) {
-	r.Memory.Weights = w.weights
-	each := func(name string, work plan.Work, of func(t timing) time.Duration) {
+	each := func(name string, w work, of func(t timing) time.Duration) {
 		var times []time.Duration
 		for _, t := range all {
 			times = append(times, of(t))
 		}
-		r.add(name, times, work)
+		r.add(name, times, w)
 	}
-	each("reading the picture", plan.Work{}, func(t timing) time.Duration { return t.read })
-	each("preparing", plan.Work{}, func(t timing) time.Duration { return t.times.Prepare })
+	each("reading the picture", work{}, func(t timing) time.Duration { return t.read })
+	each("preparing", work{}, func(t timing) time.Duration { return t.times.Prepare })
 	each("text encoder", w.text, func(t timing) time.Duration { return t.times.Text })
 	each("VAE encoder", w.encode, func(t timing) time.Duration { return t.times.Encode })
 	each("modulations", w.modulations, func(t timing) time.Duration {
@@ -147,21 +151,21 @@ func (r *benchResult) setStages(all []timing, w works) {
 	}
 	r.add(stageStep, steps, w.step)
 	each("VAE decoder", w.decode, func(t timing) time.Duration { return t.times.Decode })
-	each("writing the picture", plan.Work{}, func(t timing) time.Duration { return t.write })
+	each("writing the picture", work{}, func(t timing) time.Duration { return t.write })
 	each(stageWhole, w.total, func(t timing) time.Duration { return t.total })
 	r.setFloor()
 }
 
 // add makes a row.
-func (r *benchResult) add(name string, times []time.Duration, w plan.Work) {
+func (r *benchResult) add(name string, times []time.Duration, w work) {
 	slices.Sort(times)
 	middle := (times[(len(times)-1)/2] + times[len(times)/2]) / 2
 	s := benchStage{
 		Name: name, Count: len(times), Median: middle.Seconds(),
-		Min: times[0].Seconds(), Max: times[len(times)-1].Seconds(), FLOPs: w.FLOPs,
+		Min: times[0].Seconds(), Max: times[len(times)-1].Seconds(), FLOPs: w.flops,
 	}
-	if w.FLOPs > 0 {
-		s.Rate, s.Floor = float64(w.FLOPs)/s.Median, r.Ceilings.floor(w)
+	if w.flops > 0 {
+		s.Rate, s.Floor = float64(w.flops)/s.Median, r.Ceilings.floor(w)
 		s.Share = s.Floor / s.Median
 	}
 	r.Stages = append(r.Stages, s)
@@ -194,13 +198,17 @@ func (r *benchResult) text() string {
 	e := r.Edit
 	fmt.Fprintf(&out, "%s, %s", r.Date.Format("2 January 2006"), r.Device.Name)
 	if r.Device.GPU {
-		fmt.Fprintf(&out, " (driver %s, CUDA %s), 4-bit weights held %s", r.Device.Driver, r.Device.CUDA, r.Hold)
+		fmt.Fprintf(&out, " (driver %s, CUDA %s), 4-bit weights held %s", r.Device.Driver, r.Device.CUDA, r.Weights)
 	}
 	fmt.Fprintf(&out, "\ncheckpoint %s, %d×%d: %d tokens, %d of references, %d of text; %d steps", e.Checkpoint, e.Width, e.Height, e.TargetTokens, e.ReferencesTokens, e.TextTokens, e.Steps)
 	if e.Guided {
 		out.WriteString(" of two forwards")
 	}
-	fmt.Fprintf(&out, "\nceilings: a product of %d³ at %.4g TFLOP/s, a copy at %.4g GB/s\n\n", r.Ceilings.Product, r.Ceilings.FLOPs/1e12, r.Ceilings.Bytes/1e9)
+	fmt.Fprintf(&out, "\nceilings: a product of %d³ at %.4g TFLOP/s, ", r.Ceilings.Product, r.Ceilings.FLOPs/1e12)
+	if r.Ceilings.Int8 > 0 {
+		fmt.Fprintf(&out, "in 8 bits at %.4g TOP/s, ", r.Ceilings.Int8/1e12)
+	}
+	fmt.Fprintf(&out, "a copy at %.4g GB/s\n\n", r.Ceilings.Bytes/1e9)
 	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "LOADED\tSIZE\tSECONDS\tGB/S")
 	for _, l := range r.Load {

@@ -16,7 +16,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/verify/safetensors"
 )
 
-// ceilings are the two rates that bound everything a machine computes: of a large product of
+// ceilings are the rates that bound everything a machine computes: of large products of
 // matrices, and of a large copy. They are the backend's own, taken before the model is there,
 // so that a stage's share of its floor says what is lost between the products and around them.
 // How near the products are to the machine's own limit is for runtime/kernels/README.md.
@@ -25,15 +25,43 @@ type ceilings struct {
 	// operations a second, and Product the length of its sides.
 	FLOPs   float64 `json:"flopsPerSecond"`
 	Product int     `json:"productSide"`
+	// Int8 is the rate of such a product by SVDQ weights in 8 bits, where a GPU holds them so;
+	// the rounding of its input is part of it.
+	Int8 float64 `json:"int8OperationsPerSecond,omitempty"`
 	// Bytes is the rate of a copy in the device's memory, read and written bytes together.
 	Bytes     float64 `json:"bytesPerSecond"`
 	CopyBytes int64   `json:"copyBytes"`
 }
 
+// work is what a stage computes: operations of products, those of SVDQ linears among them, and
+// the bytes that it moves. The branch of low rank is not counted: it can be worked into the
+// weights, as kernels does and as the model's original has it.
+type work struct{ flops, svdq, bytes int64 }
+
+func (a work) minus(b work) work { return work{a.flops - b.flops, a.svdq - b.svdq, a.bytes - b.bytes} }
+
+func workOf(operations ...plan.Operation) (w work) {
+	for _, o := range operations {
+		w.bytes += o.WeightBytes + o.ActivationBytes
+		switch o.Name {
+		case "lowRank":
+			continue
+		case "svdq":
+			w.svdq += o.FLOPs
+		}
+		w.flops += o.FLOPs
+	}
+	return w
+}
+
 // floor is the least time that work takes below the ceilings: products and memory may run side
 // by side.
-func (c ceilings) floor(w plan.Work) float64 {
-	return max(float64(w.FLOPs)/c.FLOPs, float64(w.WeightBytes+w.ActivationBytes)/c.Bytes)
+func (c ceilings) floor(w work) float64 {
+	svdq := c.Int8
+	if svdq == 0 {
+		svdq = c.FLOPs
+	}
+	return max(float64(w.flops-w.svdq)/c.FLOPs+float64(w.svdq)/svdq, float64(w.bytes)/c.Bytes)
 }
 
 // The sizes that fill a GPU, and those that a CPU does in a moment.
@@ -50,11 +78,12 @@ func (m machine) ceilings() (c ceilings, err error) {
 	if m.driver != nil {
 		c.Product, c.CopyBytes = productGPU, copyGPU
 	}
-	b, err := m.bare(2*c.CopyBytes + 2*int64(c.Product)*int64(c.Product)*int64(m.actBytes()))
+	// x and y, or x and the copy, and as much as a product's input for what it takes inside.
+	b, err := m.bare(2*c.CopyBytes + 3*4*int64(c.Product)*int64(c.Product))
 	if err != nil {
 		return c, err
 	}
-	err = c.measure(b)
+	err = c.measure(b, m.held == kernels.EightBits)
 	return c, errors.Join(err, b.Close())
 }
 
@@ -63,50 +92,95 @@ func (m machine) bare(arena int64) (compute.Backend, error) {
 	if m.driver == nil {
 		return ref.New(ref.Options{ArenaBytes: arena}), nil
 	}
-	return kernels.New(m.driver, m.device, kernels.Options{ArenaBytes: arena})
+	return kernels.New(m.driver, m.device, kernels.Options{ArenaBytes: arena, Held: m.held})
 }
 
-func (c *ceilings) measure(b compute.Backend) error {
+func (c *ceilings) measure(b compute.Backend, int8 bool) (err error) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	l, err := b.LoadLinear(compute.Dense{Weights: []compute.Weight{randomWeight(rng, c.Product)}})
-	if err != nil {
-		return fmt.Errorf("measuring a product: %w", err)
-	}
-	x, y := b.Alloc(compute.Act, c.Product, c.Product), b.Alloc(compute.Act, c.Product, c.Product)
+	x := b.Alloc(compute.Act, c.Product, c.Product)
 	values := make([]float32, x.Len())
 	for i := range values {
 		values[i] = 2*rng.Float32() - 1
 	}
 	b.Upload(x, values)
-	side := float64(c.Product)
+	if c.FLOPs, err = productRate(b, x, compute.Dense{Weights: []compute.Weight{randomBF16(rng, c.Product, c.Product)}}); err != nil {
+		return err
+	}
+	if int8 {
+		if c.Int8, err = productRate(b, x, randomSVDQ(rng, c.Product)); err != nil {
+			return err
+		}
+	}
+	c.Bytes, err = copyRate(b, x, int(c.CopyBytes))
+	return err
+}
+
+// productRate is how many operations a second a product with square weights does.
+func productRate(b compute.Backend, x compute.Tensor, s compute.LinearSpec) (float64, error) {
+	defer b.Reset(b.Mark())
+	l, err := b.LoadLinear(s)
+	if err != nil {
+		return 0, fmt.Errorf("measuring a product: %w", err)
+	}
+	y := b.Alloc(compute.Act, x.Rows, l.Out())
 	took, err := fastest(b, func() { b.Linear(y, l, x, compute.Pre{}, compute.Post{}) })
 	if err != nil {
-		return fmt.Errorf("measuring a product of %d: %w", c.Product, err)
+		return 0, fmt.Errorf("measuring a product of %v: %w", x, err)
 	}
-	c.FLOPs = 2 * side * side * side / took
+	return 2 * float64(x.Rows) * float64(l.In()) * float64(l.Out()) / took, nil
+}
 
-	from, to := b.Alloc(compute.F32, int(c.CopyBytes)/copyRow, copyRow/4), b.Alloc(compute.F32, int(c.CopyBytes)/copyRow, copyRow/4)
+// copyRate is how many bytes a second a copy of some bytes, with the values of x, reads and
+// writes.
+func copyRate(b compute.Backend, x compute.Tensor, bytes int) (float64, error) {
+	defer b.Reset(b.Mark())
+	from, to := b.Alloc(compute.F32, bytes/copyRow, copyRow/4), b.Alloc(compute.F32, bytes/copyRow, copyRow/4)
 	piece := x.Len() / from.Cols
 	for row := 0; row+piece <= from.Rows; row += piece {
 		b.Copy(from.Slice(row, row+piece), x) // pages that were never written would be read for nothing
 	}
-	if took, err = fastest(b, func() { b.Copy(to, from) }); err != nil {
-		return fmt.Errorf("measuring a copy of %d bytes: %w", c.CopyBytes, err)
+	took, err := fastest(b, func() { b.Copy(to, from) })
+	if err != nil {
+		return 0, fmt.Errorf("measuring a copy of %d bytes: %w", bytes, err)
 	}
-	c.Bytes = 2 * float64(c.CopyBytes) / took
-	return nil
+	return 2 * float64(bytes) / took, nil
 }
 
 // copyRow is a row of what is copied, in bytes.
 const copyRow = 4096
 
-// randomWeight makes a square weight of values between −1 and 1.
-func randomWeight(rng *rand.Rand, side int) compute.Weight {
-	w := compute.Weight{Name: "product", DType: safetensors.BF16, Shape: []int64{int64(side), int64(side)}, Data: make([]byte, 2*side*side)}
-	for i := 0; i < len(w.Data); i += 2 {
-		binary.LittleEndian.PutUint16(w.Data[i:], bf16.Bits(2*rng.Float32()-1))
+// randomBF16 makes a weight of values between −1 and 1.
+func randomBF16(rng *rand.Rand, shape ...int) compute.Weight {
+	return randomWeight(safetensors.BF16, 2, func(at []byte) { binary.LittleEndian.PutUint16(at, bf16.Bits(2*rng.Float32()-1)) }, shape...)
+}
+
+// randomWeight makes a weight of values of size bytes.
+func randomWeight(d safetensors.DType, size int, put func(at []byte), shape ...int) compute.Weight {
+	w, n := compute.Weight{Name: "product", DType: d}, size
+	for _, side := range shape {
+		w.Shape, n = append(w.Shape, int64(side)), n*side
+	}
+	w.Data = make([]byte, n)
+	for i := 0; i < n; i += size {
+		put(w.Data[i:])
 	}
 	return w
+}
+
+// randomSVDQ makes square SVDQ weights: any codes are some weights. Scales and smoothing lie
+// between 0.5 and 1.
+func randomSVDQ(rng *rand.Rand, side int) compute.SVDQ {
+	codes := func(at []byte) { at[0] = byte(rng.Uint32()) }
+	factors := func(at []byte) { binary.LittleEndian.PutUint16(at, bf16.Bits(0.5+rng.Float32()/2)) }
+	const group, rank = 64, 16
+	return compute.SVDQ{
+		QWeight: randomWeight(safetensors.I8, 1, codes, side, side/2),
+		WScales: randomWeight(safetensors.BF16, 2, factors, side/group, side),
+		Smooth:  randomWeight(safetensors.BF16, 2, factors, side),
+		Down:    randomBF16(rng, side, rank),
+		Up:      randomBF16(rng, side, rank),
+		Bias:    randomBF16(rng, side),
+	}
 }
 
 // fastest is the seconds that a launch takes in the best of several turns, after one that does

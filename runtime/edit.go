@@ -9,14 +9,19 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen/picture"
+	"github.com/plimsoll-oci/plimsoll/runtime/qwen/schedule"
 )
 
 // editLimits are what a picture on the command line may be: more than the service takes,
@@ -27,8 +32,8 @@ var editLimits = picture.Limits{Bytes: 1 << 28, Side: 1 << 14, Pixels: 1 << 27}
 type editFlags struct {
 	start            startFlags
 	images           list
-	prompt, out      *string
-	negative         optional
+	out              *string
+	prompt, negative optional
 	checkpoint, size *string
 	steps            *int
 	scale            *float64
@@ -69,7 +74,7 @@ type editResult struct {
 func setupEdit(flags *flag.FlagSet) action {
 	e := &editFlags{start: declareStart(flags)}
 	flags.Var(&e.images, "image", "`FILE` of the picture: JPEG, PNG, WEBP or BMP; a model that takes several has it several times")
-	e.prompt = flags.String("prompt", "", "`TEXT` that says what to change")
+	flags.Var(&e.prompt, "prompt", "`TEXT` that says what to change")
 	e.out = flags.String("out", "", "`FILE` to write: .png or .jpg")
 	flags.Var(&e.negative, "negative", "`TEXT` that guidance leads away from (default a space, where the scale is over 1)")
 	e.checkpoint = flags.String("checkpoint", "", "`NAME` of the checkpoint (default the first of the priority list)")
@@ -87,17 +92,25 @@ func (e *editFlags) run(ctx context.Context, p *program, _ []string) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	machine, err := e.start.machine(log)
+	machine, err := chooseMachine(*e.start.device, *e.start.weights, log)
 	if err != nil {
 		return err
 	}
-	s := starter{program: p, flags: e.start, log: log, machine: machine, state: func(string) {}}
+	say := func(what string, _, _ int64) { fmt.Fprintln(p.stderr, what+" the model") }
+	s := &starter{program: p, flags: e.start, log: log, machine: machine, choose: e.choose, state: say}
 	m, err := s.start(ctx)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	wish.Progress = newSteps(p.stderr).show
+	warnings := m.Warnings(wish)
+	for _, w := range warnings {
+		fmt.Fprintln(p.stderr, "warning: "+w)
+	}
+	fmt.Fprintln(p.stderr, "reading the picture and the prompt")
+	bar := newSteps(p.stderr)
+	defer bar.end()
+	wish.Progress = bar.show
 	done, err := m.Edit(ctx, wish)
 	if err != nil {
 		return err
@@ -105,20 +118,28 @@ func (e *editFlags) run(ctx context.Context, p *program, _ []string) error {
 	if err := save(*e.out, done.Picture); err != nil {
 		return err
 	}
-	return e.print(p, done, m.Warnings(wish))
+	return e.print(p, done, warnings)
 }
 
-// wish reads the flags and the pictures.
-func (e *editFlags) wish() (w qwen.Edit, err error) {
-	for _, f := range []struct{ name, value string }{{"image", e.images.String()}, {"prompt", *e.prompt}, {"out", *e.out}} {
-		if f.value == "" {
-			return w, fault.Wrap(fault.Usage, "plimsoll-runtime edit -image=in.png -prompt=\"...\" -out=out.png", fmt.Errorf("reading the flags: -%s is not given", f.name))
-		}
+// choose is the one checkpoint that is needed.
+func (e *editFlags) choose(aboard []string) ([]string, error) {
+	switch name := *e.checkpoint; {
+	case name == "":
+		return aboard[:1], nil
+	case slices.Contains(aboard, name):
+		return []string{name}, nil
+	default:
+		return nil, fault.Wrap(fault.Usage, fmt.Sprintf("aboard are %q", aboard), fmt.Errorf("reading the flags: checkpoint is %q, which is not aboard", name))
 	}
-	if _, err := encoder(*e.out); err != nil {
+}
+
+// wish reads the flags and the pictures. What is wrong with them is said before a model is
+// loaded.
+func (e *editFlags) wish() (w qwen.Edit, err error) {
+	if err := e.check(); err != nil {
 		return w, err
 	}
-	w = qwen.Edit{Checkpoint: *e.checkpoint, Prompt: *e.prompt, Negative: e.negative.value, Steps: *e.steps, TrueCFGScale: *e.scale}
+	w = qwen.Edit{Checkpoint: *e.checkpoint, Prompt: *e.prompt.value, Negative: e.negative.value, Steps: *e.steps, TrueCFGScale: *e.scale}
 	if w.Negative == nil {
 		space := " " // the published default, and what the plain checkpoint is meant to run with
 		w.Negative = &space
@@ -137,6 +158,44 @@ func (e *editFlags) wish() (w qwen.Edit, err error) {
 		w.Pictures = append(w.Pictures, picture)
 	}
 	return w, nil
+}
+
+// check looks at what is given, and whether the result can be written.
+func (e *editFlags) check() error {
+	for _, f := range []struct {
+		name  string
+		given bool
+	}{{"image", len(e.images) > 0}, {"prompt", e.prompt.value != nil}, {"out", *e.out != ""}} {
+		if !f.given {
+			return fault.Wrap(fault.Usage, "plimsoll-runtime edit -image=in.png -prompt=\"...\" -out=out.png", fmt.Errorf("reading the flags: -%s is not given", f.name))
+		}
+	}
+	if _, err := encoder(*e.out); err != nil {
+		return err
+	}
+	if n := *e.steps; n < 0 || n > schedule.MaxSteps {
+		return fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: steps is %d, want 1 to %d, or 0 for the checkpoint's", n, schedule.MaxSteps))
+	}
+	if x := *e.scale; !(x >= 0 && x <= math.MaxFloat32) {
+		return fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: cfg is %g, want a number over 0, or 0 for the checkpoint's", x))
+	}
+	return checkOut(*e.out)
+}
+
+// checkOut looks at where the result is to go: that it can't be written is to be known before it
+// is computed.
+func checkOut(name string) error {
+	folder := filepath.Dir(name)
+	if info, err := os.Stat(folder); err != nil || !info.IsDir() {
+		return fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: out is %q, and %s is no folder", name, folder))
+	}
+	if info, err := os.Stat(name); err == nil && info.IsDir() {
+		return fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: out is %q, which is a folder", name))
+	}
+	if err := unix.Access(folder, unix.W_OK); err != nil {
+		return fault.Wrap(fault.Resource, "", fmt.Errorf("reading the flags: out is %q, and %s is not writable: %w", name, folder, err))
+	}
+	return nil
 }
 
 func (e *editFlags) readSeed() (uint64, error) {
@@ -225,9 +284,6 @@ func (e *editFlags) print(p *program, done *qwen.Edited, warnings []string) erro
 	}
 	if *e.json {
 		return p.printJSON(r)
-	}
-	for _, w := range warnings {
-		fmt.Fprintf(p.stderr, "warning: %s\n", w)
 	}
 	return p.print(fmt.Sprintf("%s: %d×%d, checkpoint %s, %d steps, guidance %g, seed %d, %.1f s\n",
 		r.Out, r.Width, r.Height, r.Checkpoint, r.Steps, r.TrueCFGScale, r.Seed, r.Seconds))

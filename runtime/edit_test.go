@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"image"
 	"image/color"
@@ -9,10 +11,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/plimsoll-oci/plimsoll/manifests"
+	"github.com/plimsoll-oci/plimsoll/runtime/models"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen/picture"
 	"github.com/plimsoll-oci/plimsoll/verify/modelset/modelsettest"
 )
@@ -121,7 +127,8 @@ func TestEdit(t *testing.T) {
 
 // TestEditRefuses: what is wrong with a command line is said before the model is loaded.
 func TestEditRefuses(t *testing.T) {
-	in := writePicture(t)
+	in, folder := writePicture(t), filepath.Join(t.TempDir(), "out.png")
+	require.NoError(t, os.Mkdir(folder, 0o777))
 	for name, c := range map[string]struct {
 		args []string
 		text string
@@ -134,10 +141,13 @@ func TestEditRefuses(t *testing.T) {
 		"size":        {[]string{"-image=" + in, "-prompt=x", "-out=x.png", "-size=64"}, `size is "64"`},
 		"not there":   {[]string{"-image=nowhere.png", "-prompt=x", "-out=x.png"}, "nowhere.png"},
 		"no model":    {[]string{"-image=" + in, "-prompt=x", "-out=x.png"}, "loading model.json"},
+		"steps":       {[]string{"-image=" + in, "-prompt=x", "-out=x.png", "-steps=-1"}, "steps is -1, want 1 to 1000"},
+		"scale":       {[]string{"-image=" + in, "-prompt=x", "-out=x.png", "-cfg=NaN"}, "cfg is NaN"},
+		"no folder":   {[]string{"-image=" + in, "-prompt=x", "-out=nowhere/x.png"}, `out is "nowhere/x.png", and nowhere is no folder`},
+		"a folder":    {[]string{"-image=" + in, "-prompt=x", "-out=" + folder}, "which is a folder"},
+		"no cache":    {[]string{"-image=" + in, "-prompt=x", "-out=x.png", "-models=" + t.TempDir()}, "for Qwen/Qwen-Image-Edit"},
 		"verify":      {[]string{"-image=" + in, "-prompt=x", "-out=x.png", "-verify=some"}, `verify is "some"`},
 		"device":      {[]string{"-image=" + in, "-prompt=x", "-out=x.png", "-device=tpu"}, `device is "tpu"`},
-		"hold":        {[]string{"-image=" + in, "-prompt=x", "-out=x.png", "-hold=fp4"}, `hold is "fp4"`},
-		"hold on CPU": {[]string{"-image=" + in, "-prompt=x", "-out=x.png", "-device=cpu", "-hold=int8"}, `hold is "int8", and the CPU`},
 		"no such set": {[]string{"-image=" + in, "-prompt=x", "-out=x.png", "-models=" + t.TempDir(), "-model=flux"}, `"flux" is not known`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -147,4 +157,89 @@ func TestEditRefuses(t *testing.T) {
 			require.Contains(t, stderr, c.text)
 		})
 	}
+}
+
+// TestEditOneCheckpoint: the one that is asked for is looked for before the model is read, and
+// an empty prompt is one.
+func TestEditOneCheckpoint(t *testing.T) {
+	models, in, out := writeSet(t), writePicture(t), filepath.Join(t.TempDir(), "out.png")
+	args := []string{"edit", "-device=cpu", "-models=" + models, "-model=demo", "-image=" + in, "-prompt=", "-out=" + out, "-steps=2", "-cfg=3"}
+	code, _, stderr := call(t, append(args, "-checkpoint=fast")...)
+	require.Equal(t, 2, code)
+	require.Equal(t, "plimsoll-runtime: reading the flags: checkpoint is \"fast\", which is not aboard\nhint: aboard are [\"lightning\" \"plain\"]\n", stderr)
+
+	code, _, stderr = call(t, append(args, "-checkpoint=lightning")...)
+	require.Equal(t, 0, code, stderr)
+	warned := strings.Index(stderr, "warning: checkpoint lightning was distilled without guidance")
+	require.Positive(t, warned)
+	require.Less(t, warned, strings.Index(stderr, "step 0 of 2"), "a warning comes before the work")
+
+	// A checkpoint that is not asked for need not be right.
+	name := filepath.Join(models, "nunchaku-qwen-image-edit", plainFile)
+	require.NoError(t, os.Remove(name))
+	code, _, stderr = call(t, append(args, "-checkpoint=plain")...)
+	require.Equal(t, 2, code)
+	require.Contains(t, stderr, "hint: aboard are [\"lightning\"]\n")
+}
+
+// TestEditWithImage: a model.json is gone by, in a cache too; one without a priority list has
+// nothing to edit with.
+func TestEditWithImage(t *testing.T) {
+	dir, in := writeSet(t), writePicture(t)
+	data, ok := manifests.Embedded("demo")
+	require.True(t, ok)
+	m, err := manifests.Parse(data)
+	require.NoError(t, err)
+	_, c, err := models.Discover(dir, m)
+	require.NoError(t, err)
+	for i := range c.Sources {
+		c.Sources[i].Commit = strings.Repeat(string(rune('a'+i)), 40)
+		snapshots := filepath.Join(dir, "models--"+strings.ReplaceAll(c.Sources[i].Repo, "/", "--"), "snapshots")
+		require.NoError(t, os.MkdirAll(snapshots, 0o777))
+		require.NoError(t, os.Rename(filepath.Join(dir, c.Sources[i].Path), filepath.Join(snapshots, c.Sources[i].Commit)))
+	}
+	for i, f := range c.Files {
+		source := c.Sources[slices.IndexFunc(c.Sources, func(s manifests.ModelSource) bool { return s.Name == f.Source })]
+		path := filepath.Join(dir, "models--"+strings.ReplaceAll(source.Repo, "/", "--"), "snapshots", source.Commit, strings.TrimPrefix(f.Path, source.Path))
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		sum := sha256.Sum256(data)
+		c.Files[i].SHA256 = hex.EncodeToString(sum[:])
+	}
+	c.ModelsDir = "/app/models"
+	config := filepath.Join(t.TempDir(), "model.json")
+	writeConfig(t, c, config)
+	args := []string{"edit", "-device=cpu", "-config=" + config, "-models=" + dir, "-image=" + in, "-prompt=x", "-out=" + filepath.Join(dir, "out.png"), "-steps=2", "-verify=full"}
+	code, _, stderr := call(t, args...)
+	require.Equal(t, 0, code, stderr)
+	require.NotContains(t, stderr, "no-sum")
+
+	c.Serve = nil
+	writeConfig(t, c, config)
+	code, _, stderr = call(t, args...)
+	require.Equal(t, 5, code)
+	require.Contains(t, stderr, "has no priority list")
+}
+
+// TestStepsOnTerminal: a bar is drawn over itself; what comes after one that did not end has a
+// line of its own.
+func TestStepsOnTerminal(t *testing.T) {
+	var out strings.Builder
+	s := steps{w: &out, tty: true}
+	s.show(0, 2)
+	s.show(1, 2)
+	s.end()
+	s.end()
+	require.Equal(t, 2, strings.Count(out.String(), "\r"))
+	require.Equal(t, 1, strings.Count(out.String(), "\n"))
+	require.True(t, strings.HasSuffix(out.String(), "\x1b[K\n"))
+	out.Reset()
+	s.show(2, 2)
+	s.end()
+	require.Equal(t, 1, strings.Count(out.String(), "\n"))
+	out.Reset()
+	s = steps{w: &out}
+	s.show(1, 2)
+	s.end()
+	require.Regexp(t, "^editing .* step 1 of 2, .*\n$", out.String())
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
-	"slices"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
@@ -23,6 +22,14 @@ const (
 	deviceCPU  = "cpu"
 )
 
+// The ways to hold 4-bit weights that -weights names.
+const (
+	weightsAuto   = "auto"
+	weightsPacked = "packed"
+	weightsWhole  = "whole"
+	weightsInt8   = "int8"
+)
+
 const (
 	// gpuReserve is what stays free on a GPU beside weights and activations: compiled kernels,
 	// unpacked weights of one linear, and what the driver takes as it goes along.
@@ -32,6 +39,9 @@ const (
 	gpuArena = 3
 )
 
+// hopper is the compute capability of the one generation with kernels for weights in 8 bits.
+var hopper = cuda.Capability{Major: 9, Minor: 0}
+
 // errRoom is about a model that does not fit into a device's memory.
 var errRoom = errors.New("the model does not fit")
 
@@ -39,42 +49,18 @@ var errRoom = errors.New("the model does not fit")
 type machine struct {
 	driver *cuda.Driver
 	device cuda.Device
-	hold   holding
-}
-
-// holding is a way to hold a checkpoint's 4-bit weights on a GPU, as the backend and the plan
-// call it.
-type holding struct {
-	name    string
-	kernels kernels.Held
-	plan    plan.Holding
-}
-
-// holdings are those that -hold names, the default first.
-var holdings = []holding{
-	{"packed", kernels.Packed, plan.Packed},
-	{"whole", kernels.Whole, plan.Whole},
-	{"int8", kernels.EightBits, plan.Int8},
-}
-
-// machine chooses the device, and how it holds weights.
-func (f startFlags) machine(log *slog.Logger) (machine, error) {
-	i := slices.IndexFunc(holdings, func(h holding) bool { return h.name == *f.hold })
-	if i < 0 {
-		return machine{}, fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: hold is %q; packed, whole and int8 are known", *f.hold))
-	}
-	m, err := chooseMachine(*f.device, log)
-	if err == nil && m.driver == nil && i > 0 {
-		return machine{}, fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: hold is %q, and the CPU reads weights as they lie in the file", *f.hold))
-	}
-	m.hold = holdings[i]
-	return m, err
+	held   kernels.Held
 }
 
 // chooseMachine finds the device. auto is the first GPU that the driver shows, and the CPU
 // where there is no driver or no GPU, which is said; a driver that is there and does not work
 // is an error.
-func chooseMachine(want string, log *slog.Logger) (machine, error) {
+func chooseMachine(want, weights string, log *slog.Logger) (machine, error) {
+	switch weights {
+	case weightsAuto, weightsPacked, weightsWhole, weightsInt8:
+	default:
+		return machine{}, fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: weights is %q; %q, %q, %q and %q are known", weights, weightsAuto, weightsPacked, weightsWhole, weightsInt8))
+	}
 	switch want {
 	case deviceCPU:
 		return machine{}, nil
@@ -94,17 +80,29 @@ func chooseMachine(want string, log *slog.Logger) (machine, error) {
 	if err != nil {
 		return machine{}, err
 	}
-	d := devices[0]
-	log.Info("device", "name", d.Name, "computeCapability", d.Capability.String(), "totalMemory", d.TotalMemory, "driver", driver.Release())
-	return machine{driver: driver, device: d}, nil
+	m := machine{driver: driver, device: devices[0]}
+	switch {
+	case weights == weightsInt8 || weights == weightsAuto && m.device.Capability == hopper:
+		m.held = kernels.EightBits
+	case weights == weightsWhole:
+		m.held = kernels.Whole
+	}
+	log.Info("device", "name", m.device.Name, "computeCapability", m.device.Capability.String(), "totalMemory", m.device.TotalMemory,
+		"driver", driver.Release(), "eightBits", m.held == kernels.EightBits)
+	return m, nil
 }
 
-// actBytes is the size of an activation on the machine.
-func (m machine) actBytes() int {
-	if m.driver != nil {
-		return 2
+// plan says whose memory is planned.
+func (m machine) plan() plan.Options {
+	switch {
+	case m.driver == nil:
+		return plan.Options{ActBytes: 4}
+	case m.held == kernels.EightBits:
+		return plan.Options{SVDQ: plan.Int8, Temporaries: true}
+	case m.held == kernels.Whole:
+		return plan.Options{SVDQ: plan.Whole, Temporaries: true}
 	}
-	return 4
+	return plan.Options{Temporaries: true}
 }
 
 // open makes the machine's backend for a model.
@@ -128,7 +126,7 @@ func (m machine) open(need plan.Result) (compute.Backend, int64, error) {
 			m.device.Name, errRoom, need.WeightBytes, peak, int64(gpuReserve), free)
 		return nil, 0, fault.Wrap(fault.Resource, "free the GPU of other programs, or use one with more memory", err)
 	}
-	b, err := kernels.New(m.driver, m.device, kernels.Options{ArenaBytes: arena, Held: m.hold.kernels})
+	b, err := kernels.New(m.driver, m.device, kernels.Options{ArenaBytes: arena, Held: m.held})
 	return b, arena, err
 }
 

@@ -5,9 +5,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
+	"time"
 
 	"github.com/plimsoll-oci/plimsoll/manifests"
-	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen"
 	"github.com/plimsoll-oci/plimsoll/runtime/server"
@@ -42,12 +43,12 @@ func (p *program) serve(ctx context.Context, flags startFlags, config server.Con
 		return err
 	}
 	defer closer.Close()
-	machine, err := flags.machine(log)
+	machine, err := chooseMachine(*flags.device, *flags.weights, log)
 	if err != nil {
 		return err
 	}
-	s := starter{program: p, flags: flags, log: log, hub: config.HubDownload, machine: machine}
-	c, folder, err := s.find()
+	s := &starter{program: p, flags: flags, log: log, hub: config.HubDownload, machine: machine}
+	c, folder, err := s.find(ctx)
 	if err != nil {
 		return err
 	}
@@ -55,7 +56,7 @@ func (p *program) serve(ctx context.Context, flags startFlags, config server.Con
 	if err != nil {
 		return err
 	}
-	s.state = func(stage string) { service.Progress(server.Stage(stage), 0, 0) }
+	s.state = func(stage string, done, total int64) { service.Progress(server.Stage(stage), done, total) }
 	loading, cancel := context.WithCancel(ctx)
 	loaded := make(chan error, 1)
 	var model *qwen.Model
@@ -72,13 +73,31 @@ func (p *program) serve(ctx context.Context, flags startFlags, config server.Con
 	served := service.ListenAndServe(ctx)
 	cancel()
 	failed := <-loaded
-	if model != nil {
-		failed = errors.Join(failed, model.Close())
-	}
-	if ctx.Err() != nil && fault.KindOf(failed) == fault.Canceled {
+	if errors.Is(failed, context.Canceled) {
 		failed = nil // it was stopped while it loaded
 	}
+	if model != nil {
+		failed = errors.Join(failed, closeModel(model, log))
+	}
 	return errors.Join(served, failed)
+}
+
+// lastBlock is how long the end waits for an edit that was cancelled, which goes on to the end
+// of a block: of the published model on a CPU that may be a minute.
+const lastBlock = 5 * time.Second
+
+// closeModel closes the model, or leaves it to the end of the process where an edit still reads
+// it.
+func closeModel(m *qwen.Model, log *slog.Logger) error {
+	closed := make(chan error, 1)
+	go func() { closed <- m.Close() }()
+	select {
+	case err := <-closed:
+		return err
+	case <-time.After(lastBlock):
+		log.Warn("the running edit has not ended: it is left to the end of the process", "waited_seconds", lastBlock.Seconds())
+		return nil
+	}
 }
 
 // editor is the model as the service sees it.
@@ -111,10 +130,9 @@ func (e *editor) Edit(ctx context.Context, wish server.Edit) (*server.Edited, er
 	switch {
 	case errors.Is(err, qwen.ErrMemory), errors.Is(err, cuda.ErrMemory):
 		return nil, fmt.Errorf("%w: %w", server.ErrMemory, err)
-	case errors.Is(err, cuda.ErrLost), errors.Is(err, cuda.ErrHung):
+	case errors.Is(err, qwen.ErrUnusable), errors.Is(err, cuda.ErrLost), errors.Is(err, cuda.ErrHung):
 		return nil, fmt.Errorf("%w: %w", server.ErrUnusable, err)
-	}
-	if err != nil {
+	case err != nil:
 		return nil, err
 	}
 	return &server.Edited{Picture: done.Picture, Duration: done.Times.Total(), PeakMemory: done.ArenaBytes}, nil

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -35,6 +36,12 @@ func (l *log) Write(p []byte) (int, error) {
 	default:
 	}
 	return len(p), nil
+}
+
+func (l *log) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // find waits until the log has what the form wants, and returns its first group.
@@ -178,4 +185,24 @@ func TestServeSettings(t *testing.T) {
 	r = runProgram(t, nil, "serve", "-config="+filepath.Join(t.TempDir(), "model.json"))
 	require.Equal(t, 2, r.code)
 	require.Contains(t, r.stderr, "loading model.json")
+}
+
+// TestServePortTaken: the address is why the service ends, whatever the model was at.
+func TestServePortTaken(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	require.NoError(t, err)
+	r := runProgram(t, map[string]string{envState: t.TempDir()}, "serve", "-models="+writeSet(t), "-model=demo", "-host=127.0.0.1", "-port="+port)
+	require.Equal(t, 6, r.code)
+	require.Contains(t, r.stderr, "plimsoll-runtime: listening: listen tcp 127.0.0.1:"+port+": bind: address already in use\nhint: API_HOST and API_PORT name the address\n")
+	require.NotContains(t, r.stderr, "canceled")
+}
+
+// TestServeNamesWhatIsMissing: neither a model.json nor a folder.
+func TestServeNamesWhatIsMissing(t *testing.T) {
+	r := runProgram(t, nil, "serve")
+	require.Equal(t, 2, r.code)
+	require.Contains(t, r.stderr, "hint: -models=DIR names the folder of a model, -config=PATH a model.json")
 }

@@ -10,10 +10,12 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
+	"github.com/plimsoll-oci/plimsoll/runtime/kernels"
 	"github.com/plimsoll-oci/plimsoll/runtime/models"
 	"github.com/plimsoll-oci/plimsoll/runtime/plan"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen"
@@ -22,6 +24,9 @@ import (
 
 // envState names the folder in which sums that were taken are remembered.
 const envState = "PLIMSOLL_STATE"
+
+// hubOff is what is said where the priority list comes to its last entry and may not follow it.
+const hubOff = "no model is there, and the Hub is passed over: PLIMSOLL_HUB_DOWNLOAD=1 lets it come from there"
 
 // The ways to verify at a start.
 const (
@@ -33,17 +38,17 @@ const (
 type startFlags struct {
 	folder                folderFlags
 	verify, state, source *string
-	device, hold          *string
+	device, weights       *string
 }
 
 func declareStart(flags *flag.FlagSet) startFlags {
 	return startFlags{
-		folder: declareFolder(flags),
-		verify: flags.String("verify", verifyStructure, "`HOW` to verify first: "+verifyStructure+" looks at sizes and headers, "+verifyFull+" takes the sums of all bytes that are not remembered"),
-		state:  flags.String("state", "", "`DIR` to remember sums in (default $"+envState+", else the user's cache folder)"),
-		device: flags.String("device", deviceAuto, "`WHAT` edits run on: "+deviceCUDA+" is the first GPU that CUDA_VISIBLE_DEVICES shows, "+deviceCPU+" plain Go, "+deviceAuto+" a GPU if there is one"),
-		hold:   flags.String("hold", holdings[0].name, "`HOW` a GPU holds 4-bit weights: packed as in the file, whole in bfloat16, four times as large and faster, or int8, twice as large, faster still and less exact"),
-		source: flags.String("model", "qwen-image-edit", "`NAME` of the model that a folder without model.json holds"),
+		folder:  declareFolder(flags),
+		verify:  flags.String("verify", verifyStructure, "`HOW` to verify first: "+verifyStructure+" looks at sizes and headers, "+verifyFull+" takes the sums of all bytes that are not remembered"),
+		state:   flags.String("state", "", "`DIR` to remember sums in (default $"+envState+", else the user's cache folder)"),
+		device:  flags.String("device", deviceAuto, "`WHAT` edits run on: "+deviceCUDA+" is the first GPU that CUDA_VISIBLE_DEVICES shows, "+deviceCPU+" plain Go, "+deviceAuto+" a GPU if there is one"),
+		weights: flags.String("weights", weightsAuto, "`HOW` a GPU holds 4-bit weights: "+weightsPacked+" as they are, "+weightsWhole+" in bfloat16, four times as large, "+weightsInt8+" in 8 bits, faster, on Hopper alone, "+weightsAuto+" the faster that it can"),
+		source:  flags.String("model", "qwen-image-edit", "`NAME` of the model that a folder without model.json holds"),
 	}
 }
 
@@ -55,13 +60,19 @@ type starter struct {
 	// hub says that the priority list's entry "hub" may be followed.
 	hub     bool
 	machine machine
-	// state is told what goes on: "verifying", "loading".
-	state func(what string)
+	// choose picks the checkpoints to load of those aboard, the preferred one first; nil loads
+	// all.
+	choose func(aboard []string) ([]string, error)
+	// state is told what goes on: "downloading", "verifying", "loading", and how far it is
+	// where that is known.
+	state func(what string, done, total int64)
+	// download is the one that find began, nil if there is none yet.
+	download *download
 }
 
 // start finds, verifies and loads. The caller closes the model.
-func (s starter) start(ctx context.Context) (*qwen.Model, error) {
-	c, folder, err := s.find()
+func (s *starter) start(ctx context.Context) (*qwen.Model, error) {
+	c, folder, err := s.find(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -69,21 +80,61 @@ func (s starter) start(ctx context.Context) (*qwen.Model, error) {
 }
 
 // prepare verifies and loads what find found.
-func (s starter) prepare(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig) (*qwen.Model, error) {
-	s.state("verifying")
-	if err := s.check(ctx, folder); err != nil {
+func (s *starter) prepare(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig) (*qwen.Model, error) {
+	c, folder, err := s.complete(ctx, folder, c)
+	if err != nil {
 		return nil, err
 	}
 	names, err := s.checkpoints(c)
 	if err != nil {
 		return nil, err
 	}
-	s.state("loading")
+	s.state("verifying", 0, 0)
+	if err := s.check(ctx, folder); err != nil {
+		return nil, err
+	}
+	s.state("loading", 0, 0)
 	return s.load(ctx, folder, c, names)
 }
 
+// complete leaves out the checkpoints that are not there, as long as there is one: that is
+// what the priority list is for. Where there is none the list may go on to the Hub.
+func (s *starter) complete(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig) (*manifests.ModelConfig, *models.Folder, error) {
+	there := present(folder, c)
+	switch {
+	case len(there) == len(c.Checkpoints):
+		return c, folder, nil
+	case len(there) > 0:
+		less := withCheckpoints(c, there)
+		s.log.Warn("a checkpoint is not there", "there", len(there), "of", len(c.Checkpoints), "models", folder.Dir())
+		return less, folder.With(less), nil
+	case !slices.Contains(c.Serve.Priority, manifests.PriorityHub):
+		return c, folder, nil // which the check then says of each file
+	case !s.hub:
+		s.log.Warn(hubOff, "models", folder.Dir())
+		return c, folder, nil
+	}
+	d, err := s.openDownload(folder.Dir())
+	if err != nil {
+		return nil, nil, err
+	}
+	defer d.client.Close()
+	one, err := d.fetch(ctx, folder, c)
+	if err != nil {
+		return nil, nil, err
+	}
+	return one, folder.With(one), nil
+}
+
+func (s *starter) openDownload(dir string) (d *download, err error) {
+	if s.download == nil {
+		s.download, err = newDownload(dir, s.program.env, s.log, func(done, total int64) { s.state("downloading", done, total) })
+	}
+	return s.download, err
+}
+
 // find reads model.json, or where there is none and a folder is named, looks into that.
-func (s starter) find() (*manifests.ModelConfig, *models.Folder, error) {
+func (s *starter) find(ctx context.Context) (*manifests.ModelConfig, *models.Folder, error) {
 	if v := *s.flags.verify; v != verifyStructure && v != verifyFull {
 		return nil, nil, fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: verify is %q; %q and %q are known", v, verifyStructure, verifyFull))
 	}
@@ -93,8 +144,12 @@ func (s starter) find() (*manifests.ModelConfig, *models.Folder, error) {
 		return c, folder, nil
 	}
 	dir := s.modelsDir()
-	if !errors.Is(err, fs.ErrNotExist) || *s.flags.folder.config != "" || dir == "" {
+	switch {
+	case !errors.Is(err, fs.ErrNotExist) || *s.flags.folder.config != "":
 		return nil, nil, err
+	case dir == "":
+		hint := "-models=DIR names the folder of a model, -config=PATH a model.json; an image has it at " + defaultConfig
+		return nil, nil, fault.Wrap(fault.Usage, hint, err)
 	}
 	data, ok := manifests.Embedded(*s.flags.source)
 	if !ok {
@@ -105,15 +160,32 @@ func (s starter) find() (*manifests.ModelConfig, *models.Folder, error) {
 		return nil, nil, err
 	}
 	folder, c, err = models.Discover(dir, m)
+	if err != nil && s.hub && fault.KindOf(err) == fault.Usage {
+		return s.findAtHub(ctx, dir, m)
+	}
 	if err != nil {
+		s.log.Warn(hubOff, "models", dir)
 		return nil, nil, err
 	}
 	s.log.Info("there is no model.json: the folder was searched", "model", c.Name, "models", dir, "files", len(c.Files), "checkpoints", len(c.Checkpoints))
 	return c, folder, nil
 }
 
+// findAtHub describes a folder in which there is no model by what the Hub has.
+func (s *starter) findAtHub(ctx context.Context, dir string, m *manifests.Manifest) (*manifests.ModelConfig, *models.Folder, error) {
+	d, err := s.openDownload(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := d.list(ctx, m)
+	if err != nil {
+		return nil, nil, err
+	}
+	return c, models.New(dir, c), nil
+}
+
 // modelsDir is the folder that flag or environment name, "" for none.
-func (s starter) modelsDir() string {
+func (s *starter) modelsDir() string {
 	if dir := *s.flags.folder.models; dir != "" {
 		return dir
 	}
@@ -122,7 +194,7 @@ func (s starter) modelsDir() string {
 }
 
 // check verifies the files.
-func (s starter) check(ctx context.Context, folder *models.Folder) error {
+func (s *starter) check(ctx context.Context, folder *models.Folder) error {
 	memo, err := s.memo()
 	if err != nil {
 		s.log.Warn("sums are not remembered", "error", err.Error())
@@ -148,7 +220,7 @@ func (s starter) check(ctx context.Context, folder *models.Folder) error {
 
 // tell logs findings: those of one code that say the same of many files in one line, as of a
 // folder whose sums nobody knows.
-func (s starter) tell(ctx context.Context, all verify.Findings) {
+func (s *starter) tell(ctx context.Context, all verify.Findings) {
 	same := map[verify.Finding][]string{}
 	var order []verify.Finding
 	for _, f := range all {
@@ -177,7 +249,7 @@ func level(s verify.Severity) slog.Level {
 }
 
 // memo opens the memory of sums. A nil memo, which remembers nothing, is no failure.
-func (s starter) memo() (*verify.Memo, error) {
+func (s *starter) memo() (*verify.Memo, error) {
 	dir := *s.flags.state
 	if dir == "" {
 		dir, _ = s.program.env(envState)
@@ -193,7 +265,10 @@ func (s starter) memo() (*verify.Memo, error) {
 }
 
 // checkpoints are the names of those to load, by the priority list.
-func (s starter) checkpoints(c *manifests.ModelConfig) ([]string, error) {
+func (s *starter) checkpoints(c *manifests.ModelConfig) ([]string, error) {
+	if c.Serve == nil {
+		return nil, fault.Wrap(fault.Invalid, "", fmt.Errorf("choosing a checkpoint: model.json of %s has no priority list: nothing of it can be served", c.Name))
+	}
 	aboard := map[string]bool{}
 	for _, k := range c.Checkpoints {
 		aboard[k.Name] = true
@@ -201,8 +276,7 @@ func (s starter) checkpoints(c *manifests.ModelConfig) ([]string, error) {
 	var names []string
 	for _, name := range c.Serve.Priority {
 		switch {
-		case name == manifests.PriorityHub:
-			s.passHub(len(names) > 0)
+		case name == manifests.PriorityHub: // whose turn was before, if it was
 		case aboard[name]:
 			names = append(names, name)
 		default:
@@ -212,26 +286,26 @@ func (s starter) checkpoints(c *manifests.ModelConfig) ([]string, error) {
 	if len(names) == 0 {
 		return nil, fault.Wrap(fault.Invalid, "", fmt.Errorf("choosing a checkpoint: none of %q is aboard", c.Serve.Priority))
 	}
+	if s.choose != nil {
+		var err error
+		if names, err = s.choose(names); err != nil {
+			return nil, err
+		}
+	}
 	s.log.Info("checkpoints", "default", names[0], "loaded", names)
 	return names, nil
 }
 
-// passHub says why nothing is downloaded.
-func (s starter) passHub(found bool) {
-	switch {
-	case found:
-	case s.hub:
-		s.log.Warn("the priority list comes to the Hub, and this program downloads nothing: fetch the model with plimsoll, or mount it")
-	default:
-		s.log.Warn("the priority list comes to the Hub, which is switched off")
-	}
-}
-
-// load makes the model on this machine. Where not all checkpoints fit, the last of the
-// priority list stay out, and that is said.
-func (s starter) load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, names []string) (*qwen.Model, error) {
+// load makes the model on this machine. Where not all checkpoints fit, weights take their
+// smaller form, then the last checkpoints of the priority list stay out, and that is said.
+func (s *starter) load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, names []string) (*qwen.Model, error) {
 	for {
-		m, err := qwen.Load(ctx, folder, c, qwen.Options{Open: s.open, ActBytes: s.machine.actBytes(), SVDQ: s.machine.hold.plan, Checkpoints: names})
+		m, err := qwen.Load(ctx, folder, c, qwen.Options{Open: s.open, Plan: s.machine.plan(), Checkpoints: names})
+		if errors.Is(err, errRoom) && s.machine.held != kernels.Packed && *s.flags.weights == weightsAuto {
+			s.log.Warn("weights stay packed: the model does not fit in 8 bits", "reason", err.Error())
+			s.machine.held = kernels.Packed
+			continue
+		}
 		if err == nil || !errors.Is(err, errRoom) || len(names) == 1 {
 			return m, err
 		}
@@ -243,7 +317,7 @@ func (s starter) load(ctx context.Context, folder *models.Folder, c *manifests.M
 
 // open makes the machine's backend, and says what a picture like the model's own takes before
 // the first one is asked for. One that doesn't fit is a warning here, since smaller ones may.
-func (s starter) open(need plan.Result) (compute.Backend, int64, error) {
+func (s *starter) open(need plan.Result) (compute.Backend, int64, error) {
 	b, arena, err := s.machine.open(need)
 	if err != nil {
 		return nil, 0, err

@@ -21,6 +21,8 @@ type steps struct {
 	w     io.Writer
 	tty   bool
 	begin time.Time
+	// open says that the cursor is behind a bar.
+	open bool
 }
 
 func newSteps(w io.Writer) *steps {
@@ -34,6 +36,7 @@ func (s *steps) show(done, total int) {
 		s.begin = time.Now()
 	}
 	line := stepLine(done, total, time.Since(s.begin))
+	s.open = s.tty && done < total
 	switch {
 	case !s.tty:
 		fmt.Fprintln(s.w, line)
@@ -41,6 +44,14 @@ func (s *steps) show(done, total int) {
 		fmt.Fprintf(s.w, "\r%s\x1b[K\n", line)
 	default:
 		fmt.Fprintf(s.w, "\r%s\x1b[K", line)
+	}
+}
+
+// end leaves a bar that is not complete as it is, so that what follows has a line of its own.
+func (s *steps) end() {
+	if s.open {
+		fmt.Fprintln(s.w)
+		s.open = false
 	}
 }
 

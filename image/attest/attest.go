@@ -135,12 +135,13 @@ type Licence struct {
 	Text string
 }
 
-// Verification is the result of checks on the image's bytes.
+// Verification is the result of checks on the image's bytes. None has failed: of bytes that
+// are wrong no image is built.
 type Verification struct {
 	// Method says in a sentence what was looked at.
 	Method string
-	// Passed, Warned and Failed name the checks by how they ended.
-	Passed, Warned, Failed []string
+	// Passed and Warned name the checks by how they ended.
+	Passed, Warned []string
 }
 
 // Weights describes the image that holds the same weights and nothing that runs.

@@ -141,7 +141,6 @@ func TestVerificationResult(t *testing.T) {
 	for want, v := range map[string]attest.Verification{
 		"PASSED": {Passed: []string{"a"}},
 		"WARNED": {Passed: []string{"a"}, Warned: []string{"b"}},
-		"FAILED": {Warned: []string{"b"}, Failed: []string{"c"}},
 	} {
 		in := input()
 		in.Verification = v

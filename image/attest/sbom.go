@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -232,16 +231,13 @@ func (in Input) dependencies(root string, components []cdx.Component) *[]cdx.Dep
 	return &out
 }
 
-// expression is what may be an SPDX licence expression (SPDX 2.3, annex D).
-var expression = regexp.MustCompile(`^\(*[A-Za-z0-9.+-]+\)*( (AND|OR|WITH) \(*[A-Za-z0-9.+-]+\)*)*$`)
-
 // licence is an SPDX expression, or the name of a licence that is none; nil where no licence
 // is known.
 func licence(text string) *cdx.Licenses {
-	switch {
-	case text == "" || text == "NOASSERTION":
+	if text == "" || text == manifests.NoAssertion {
 		return nil
-	case expression.MatchString(text):
+	}
+	if _, ok := manifests.LicenceExpression(text); ok {
 		return &cdx.Licenses{{Expression: text}}
 	}
 	return &cdx.Licenses{{License: &cdx.License{Name: text}}}

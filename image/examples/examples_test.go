@@ -11,11 +11,13 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
 	"github.com/plimsoll-oci/plimsoll/image"
 	"github.com/plimsoll-oci/plimsoll/manifests"
+	"github.com/plimsoll-oci/plimsoll/runtime/server"
 )
 
 const (
@@ -47,14 +49,20 @@ func decode(t *testing.T, file string, data []byte) corev1.PodSpec {
 	var job batchv1.Job
 	var set appsv1.DaemonSet
 	var pod corev1.Pod
+	var deployment appsv1.Deployment
+	var service corev1.Service
 	object, spec := any(nil), (*corev1.PodSpec)(nil)
 	switch head.APIVersion + " " + head.Kind {
 	case "batch/v1 Job":
 		object, spec = &job, &job.Spec.Template.Spec
 	case "apps/v1 DaemonSet":
 		object, spec = &set, &set.Spec.Template.Spec
+	case "apps/v1 Deployment":
+		object, spec = &deployment, &deployment.Spec.Template.Spec
 	case "v1 Pod":
 		object, spec = &pod, &pod.Spec
+	case "v1 Service": // no pod of its own
+		object, spec = &service, &corev1.PodSpec{}
 	}
 	require.NotNil(t, object, "%s: %s %s is not known here", file, head.APIVersion, head.Kind)
 	require.NoError(t, yaml.UnmarshalStrict(data, object), file)
@@ -160,11 +168,50 @@ func TestOnlyWhatTheProgramOffers(t *testing.T) {
 		if c.Image == ours {
 			used++
 			require.Empty(t, c.Command, "the image's own entrypoint is the program")
-			require.Len(t, c.Args, 1)
+			require.NotEmpty(t, c.Args)
 			require.Contains(t, string(help), "\n  "+c.Args[0]+" ")
+			flags, err := exec.Command("go", "run", "../../runtime", "help", c.Args[0]).Output()
+			require.NoError(t, err)
+			for _, flag := range c.Args[1:] {
+				name, _, _ := strings.Cut(flag, "=")
+				require.Contains(t, string(flags), "\n  "+name+" ")
+			}
 		}
 	})
 	require.Positive(t, used)
+}
+
+// TestDeployment: what serves is the image's own program on a GPU, probed where the program
+// answers, given as long to stop as it takes, and reached by the service.
+func TestDeployment(t *testing.T) {
+	pod := pods(t)["deployment.yaml"]
+	c := pod.Containers[0]
+	require.Equal(t, resource.MustParse("1"), c.Resources.Limits[nvidia])
+	standard := server.Default()
+	require.Equal(t, int32(standard.Port), c.Ports[0].ContainerPort)
+	require.Greater(t, *pod.TerminationGracePeriodSeconds, int64(standard.Grace.Seconds()))
+	for path, probe := range map[string]*corev1.Probe{"/readyz": c.StartupProbe, "/healthz": c.LivenessProbe} {
+		require.Equal(t, path, probe.HTTPGet.Path)
+		require.Equal(t, c.Ports[0].Name, probe.HTTPGet.Port.String())
+	}
+	require.Equal(t, "/readyz", c.ReadinessProbe.HTTPGet.Path)
+	require.GreaterOrEqual(t, c.StartupProbe.PeriodSeconds*c.StartupProbe.FailureThreshold, int32(600))
+	for _, arg := range c.Args {
+		if state, ok := strings.CutPrefix(arg, "-state="); ok {
+			require.Equal(t, corev1.StorageMediumMemory, volumeAt(t, pod, c, state).EmptyDir.Medium)
+		}
+	}
+	var service corev1.Service
+	data, err := os.ReadFile("service.yaml")
+	require.NoError(t, err)
+	require.NoError(t, yaml.UnmarshalStrict(data, &service))
+	var deployment appsv1.Deployment
+	data, err = os.ReadFile("deployment.yaml")
+	require.NoError(t, err)
+	require.NoError(t, yaml.UnmarshalStrict(data, &deployment))
+	require.Equal(t, deployment.Spec.Template.Labels, deployment.Spec.Selector.MatchLabels)
+	require.Equal(t, deployment.Spec.Template.Labels, service.Spec.Selector)
+	require.Equal(t, c.Ports[0].Name, service.Spec.Ports[0].TargetPort.String())
 }
 
 // TestImageVolume: the weights are an image that nothing runs.

@@ -36,7 +36,11 @@ func TestInteropReferrers(t *testing.T) {
 	w, r := newWorld(t).withBase(), registrytest.Start(t, registrytest.Options{})
 	_, err := flow.Make(t.Context(), w.job())
 	require.NoError(t, err)
-	o := flow.PublishOptions{Targets: []string{r.Host + "/team/model:1"}, Weights: "1-weights"}
+	o := flow.PublishOptions{Targets: []string{r.Host + "/team/model:1"}, Weights: "1-weights", DryRun: true}
+	dry, err := flow.PublishTo(t.Context(), w.job(), o)
+	require.NoError(t, err, "of a repository that is not there yet")
+	require.Len(t, dry.Plans, 2)
+	o.DryRun = false
 	result, err := flow.PublishTo(t.Context(), w.job(), o)
 	require.NoError(t, err)
 
@@ -45,6 +49,7 @@ func TestInteropReferrers(t *testing.T) {
 		require.NoError(t, json.Unmarshal([]byte(interoptest.Run(t, program, "discover", "--plain-http", "--format", "json", ref)), &found))
 		require.Equal(t, result.Targets[i].Digest, found.Digest)
 		require.Len(t, found.Referrers, 3)
+		require.Len(t, dry.Plans[i].Referrers, 3)
 		for _, d := range found.Referrers {
 			require.Contains(t, []string{attest.TypeCycloneDX, attest.TypeInToto}, d.ArtifactType)
 			require.Equal(t, d.ArtifactType == attest.TypeInToto, d.Annotations["in-toto.io/predicate-type"] != "")

@@ -3,9 +3,7 @@ package flow
 import (
 	"context"
 	"fmt"
-	"maps"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/plimsoll-oci/plimsoll/image"
@@ -28,14 +26,14 @@ func (o DiffOptions) readLock(_ context.Context, path string) (side, error) {
 		return side{}, err
 	}
 	i := diff.Image{Lock: true, Known: diff.KnowsModel, Settings: lockSettings(l)}
-	carried, err := carriedBy(m, o.Variant)
+	carries, err := m.Carries(o.Variant)
 	if err != nil {
-		return side{}, err
+		return side{}, fmt.Errorf("reading lock %s: %w", path, err)
 	}
 	for _, f := range l.Files {
 		s, known := m.Source(f.Source)
 		switch {
-		case !f.Keep || !carried(f):
+		case !f.Keep || !carries(f.Source, f.Path):
 		case !known:
 			return side{}, fault.Wrap(fault.Usage, "-model=PATH names the manifest that the lock was made from",
 				fmt.Errorf("reading lock %s: manifest %s has no source %q", path, m.Name, f.Source))
@@ -71,27 +69,6 @@ func (o DiffOptions) manifestOf(path string, l *manifests.Lock) (*manifests.Mani
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
-}
-
-// carriedBy reports of a kept file whether the variant carries it: all but the checkpoints
-// of other variants.
-func carriedBy(m *manifests.Manifest, variant string) (func(manifests.LockFile) bool, error) {
-	if variant == "" {
-		variant = manifests.DefaultVariant
-	}
-	names, is := m.Variants[variant]
-	if !is && variant != manifests.DefaultVariant {
-		known := strings.Join(slices.Sorted(maps.Keys(m.Variants)), ", ")
-		return nil, fault.Wrap(fault.Usage, "known variants: "+known, fmt.Errorf("reading -variant=%s: manifest %s has no such variant", variant, m.Name))
-	}
-	return func(f manifests.LockFile) bool {
-		for _, c := range m.Checkpoints {
-			if is && c.Source == f.Source && c.File == f.Path && !slices.Contains(names, c.Name) {
-				return false
-			}
-		}
-		return true
-	}, nil
 }
 
 // addLocked adds the layers of one file.

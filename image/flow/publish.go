@@ -28,7 +28,8 @@ type PublishOptions struct {
 	// Tag makes this tag name what the targets name, and publishes nothing: a target may
 	// then be REGISTRY/REPOSITORY@DIGEST too.
 	Tag string
-	// DryRun asks the registries what they have, and sends nothing.
+	// DryRun asks the registries what they have of all that would be written, and sends
+	// nothing.
 	DryRun bool
 	// Weights, if not empty, is a tag beside each target's for an image of the same weights
 	// without what runs.
@@ -54,7 +55,8 @@ type PublishResult struct {
 	Failed  []FailedTarget `json:"failed,omitempty"`
 	// WeightsDigest is that of the image of the weights alone; "" where none was asked for.
 	WeightsDigest string `json:"weightsDigest,omitempty"`
-	// Plans says what would be sent, for a dry run.
+	// Plans says what would be sent, for a dry run: the image to each target, then the image of
+	// the weights.
 	Plans []push.TargetPlan `json:"plans,omitempty"`
 }
 
@@ -230,24 +232,6 @@ func parseTargets(targets []string) ([]push.Target, error) {
 		out = append(out, t)
 	}
 	return out, nil
-}
-
-// dryRun asks what each target has.
-func (j *Job) dryRun(ctx context.Context, img *image.Image, targets []push.Target, o PublishOptions, r *PublishResult) error {
-	wanted, err := wantedLayers(img)
-	if err != nil {
-		return err
-	}
-	var failed []error
-	for _, t := range targets {
-		plan, err := push.Plan(ctx, wanted, t, push.Options{UserAgent: userAgent, MountFrom: o.MountFrom})
-		if err != nil {
-			failed = append(failed, r.take(t.String(), push.Result{}, err))
-			continue
-		}
-		r.Plans = append(r.Plans, plan)
-	}
-	return errors.Join(failed...)
 }
 
 // publishAll sends to all targets. Those that lack layers whose files are not here come

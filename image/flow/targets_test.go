@@ -69,6 +69,62 @@ func TestPublishPlansFirst(t *testing.T) {
 	require.Equal(t, built.Bytes-built.Overhead, plan.Targets[0].Bytes[push.ToFetch])
 }
 
+// TestDryRunTellsAll: a dry run lists the image of the weights and the documents too, each
+// byte once, and a publication then does just that.
+func TestDryRunTellsAll(t *testing.T) {
+	w := newWorld(t).withBase()
+	_, err := flow.Make(t.Context(), w.job())
+	require.NoError(t, err)
+	host := anotherRegistry(t)
+	o := flow.PublishOptions{Targets: []string{host + "/demo:1", host + "/demo:2", host + "/other:1"}, Weights: "weights"}
+	publish := func(dry bool) *flow.PublishResult {
+		o.DryRun = dry
+		r, err := flow.PublishTo(t.Context(), w.job(), o)
+		require.NoError(t, err)
+		return r
+	}
+	dry, done := publish(true), publish(false)
+	require.Equal(t, done.WeightsDigest, dry.WeightsDigest)
+	require.Len(t, done.Targets, 5)
+	require.Len(t, dry.Plans, 5)
+	for i, target := range done.Targets {
+		plan := dry.Plans[i]
+		require.Equal(t, target.Reference, plan.Reference)
+		require.Len(t, plan.Layers, target.Layers)
+		require.Equal(t, target.Bytes, plan.Bytes[push.ToSend]+plan.Bytes[push.Present])
+		require.NotEmpty(t, target.Referrers)
+		require.Len(t, plan.Referrers, len(target.Referrers))
+		for n, d := range target.Referrers {
+			require.Equal(t, d.Digest, plan.Referrers[n].Digest)
+			require.True(t, plan.Referrers[n].Written)
+		}
+		if strings.HasSuffix(plan.Reference, ":weights") {
+			require.Zero(t, plan.Bytes[push.ToSend], "the image brings its layers")
+		}
+	}
+	require.Regexp(t, `weights\n(.*\n)+.* 0 B to send, .*; 3 of 3 documents to send\n`, dry.Text())
+
+	again := publish(true)
+	for _, plan := range again.Plans {
+		require.Equal(t, plan.Bytes[push.Present], total(plan))
+		for _, d := range plan.Referrers {
+			require.False(t, d.Written)
+		}
+	}
+	o.NoReferrers, o.Weights = true, ""
+	again = publish(true)
+	require.Len(t, again.Plans, 3)
+	require.Empty(t, again.Plans[0].Referrers)
+	require.Empty(t, again.WeightsDigest)
+}
+
+func total(p push.TargetPlan) (n int64) {
+	for _, size := range p.Bytes {
+		n += size
+	}
+	return n
+}
+
 // TestPublishFailuresAreInTheResult: with error, kind and hint.
 func TestPublishFailuresAreInTheResult(t *testing.T) {
 	w := newWorld(t)

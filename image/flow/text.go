@@ -172,6 +172,9 @@ func targetPlans(plans []push.TargetPlan) string {
 		if n := p.Bytes[push.ToStream]; n > 0 {
 			fmt.Fprintf(&out, ", %s to stream", size(n))
 		}
+		if len(p.Referrers) > 0 {
+			fmt.Fprintf(&out, "; %d of %s to send", unlisted(p.Referrers), plural(len(p.Referrers), "document", "documents"))
+		}
 		out.WriteString("\n")
 	}
 	return out.String()
@@ -213,16 +216,20 @@ func (r *PublishResult) weightsText() string {
 
 // attachedText says which documents stand beside an image.
 func attachedText(t push.Result) string {
-	written := 0
-	for _, d := range t.Referrers {
-		if d.Written {
-			written++
-		}
-	}
 	if len(t.Referrers) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("; %d of %d documents sent", written, len(t.Referrers))
+	return fmt.Sprintf("; %d of %d documents sent", unlisted(t.Referrers), len(t.Referrers))
+}
+
+// unlisted counts the documents that a repository did not list before.
+func unlisted(list []push.Referrer) (n int) {
+	for _, d := range list {
+		if d.Written {
+			n++
+		}
+	}
+	return n
 }
 
 // Text says where the manifest was written.

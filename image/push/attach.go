@@ -21,7 +21,8 @@ type Referrer struct {
 	Subject string `json:"subject"`
 	Digest  string `json:"digest"`
 	Type    string `json:"artifactType"`
-	// Written says that it was sent now; the repository listed the others before.
+	// Written says that it was sent now, in a plan that it would be; the repository listed the
+	// others before.
 	Written bool `json:"written"`
 }
 
@@ -38,30 +39,45 @@ const attachTries = 4
 // The result lists what stands, in the order of the artifacts, also beside an error; its
 // hint names the way out for registries that take no artifacts.
 func Attach(ctx context.Context, artifacts []*referrers.Artifact, target Target, o Options) ([]Referrer, error) {
-	a := &attaching{target: target, opts: o, listed: map[v1.Hash]bool{}, written: map[v1.Hash]bool{}}
+	a := newAttaching(target, o)
 	err := a.run(ctx, artifacts)
 	if err != nil {
-		err = fault.Wrap(fault.KindOf(err), attachHint(err), err)
+		err = withoutArtifacts("the image itself is published; ", err)
 	}
 	var out []Referrer
 	for _, r := range artifacts {
-		d := r.Manifest.Descriptor
-		if a.listed[d.Digest] {
-			out = append(out, Referrer{
-				Name: r.Name, Subject: r.Subject.Digest.String(), Digest: d.Digest.String(), Type: d.ArtifactType, Written: a.written[d.Digest],
-			})
+		if d := r.Manifest.Descriptor.Digest; a.listed[d] {
+			out = append(out, referrer(r, a.written[d]))
 		}
 	}
 	return out, err
 }
 
-// attachHint adds the way out for registries that take no artifacts.
-func attachHint(err error) string {
-	const without = "the image itself is published; where a registry takes no artifacts, pass -referrers=false"
-	if hint := fault.HintOf(err); hint != "" {
-		return hint + "; " + without
+// PlanAttach says what Attach would do with each artifact: Written is set where the repository
+// does not list it yet. Nothing is sent. The image need not be there.
+func PlanAttach(ctx context.Context, artifacts []*referrers.Artifact, target Target, o Options) (out []Referrer, err error) {
+	a := newAttaching(target, o)
+	if err := a.list(ctx, artifacts); err != nil {
+		return nil, withoutArtifacts("", classify(target, "listing the referrers in", err))
 	}
-	return without
+	for _, r := range artifacts {
+		out = append(out, referrer(r, !a.listed[r.Manifest.Descriptor.Digest]))
+	}
+	return out, nil
+}
+
+func referrer(r *referrers.Artifact, written bool) Referrer {
+	d := r.Manifest.Descriptor
+	return Referrer{Name: r.Name, Subject: r.Subject.Digest.String(), Digest: d.Digest.String(), Type: d.ArtifactType, Written: written}
+}
+
+// withoutArtifacts adds the way out for registries that take no artifacts.
+func withoutArtifacts(before string, err error) error {
+	hint := before + "where a registry takes no artifacts, pass -referrers=false"
+	if other := fault.HintOf(err); other != "" {
+		hint = other + "; " + hint
+	}
+	return fault.Wrap(fault.KindOf(err), hint, err)
 }
 
 // attaching is artifacts on their way into one repository.
@@ -69,6 +85,10 @@ type attaching struct {
 	target          Target
 	opts            Options
 	listed, written map[v1.Hash]bool
+}
+
+func newAttaching(target Target, o Options) *attaching {
+	return &attaching{target: target, opts: o, listed: map[v1.Hash]bool{}, written: map[v1.Hash]bool{}}
 }
 
 // run writes what is not listed, until all is.

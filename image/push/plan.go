@@ -48,6 +48,8 @@ type TargetPlan struct {
 	Layers    []PlannedLayer `json:"layers"`
 	// Bytes adds up the layers' sizes by state.
 	Bytes map[State]int64 `json:"bytes"`
+	// Referrers are the documents that would stand beside the image; see PlanAttach.
+	Referrers []Referrer `json:"referrers,omitempty"`
 }
 
 // Plan asks the target's registry for every layer. Nothing is opened, sent or mounted.

@@ -4,6 +4,7 @@
 //	Plan        what would be sent     Probe        whether a target would take it
 //	Retag       no bytes: another tag for what is there
 //	Attach      documents that refer to an image: SBOM, provenance, verification
+//	PlanAttach  which of them would be sent
 //	NewSender   single layers, before there is an image
 //
 // A registry is asked for every blob first. What it has is left alone, what another of its

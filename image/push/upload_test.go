@@ -274,7 +274,8 @@ func TestNewProcess(t *testing.T) {
 			o.Journal = openJournal(t, path)
 			r, err := push.Publish(t.Context(), n.image(t), target(t, f.host+"/m:1"), o)
 			require.NoError(t, err, "%v", f.log)
-			require.Equal(t, 1, r.Resumed, "%v", f.log)
+			// The large layer; small ones too, where they were under way at the cut.
+			require.Positive(t, r.Resumed, "%v", f.log)
 			require.LessOrEqual(t, r.SentBytes, int64(blobSize*4/10+blobSize*2/100+chunk))
 			require.LessOrEqual(t, before, int64(blobSize*6/10+2*chunk))
 			require.NoError(t, o.Journal.Close())

@@ -238,7 +238,7 @@ func (a *Arena) ApartFused(dst, x Tensor, pre Pre, post Post) {
 	if post.Kind == GateAdd {
 		inputs = append(inputs, post.Mod.Table)
 	}
-	if (post.Kind == Add || post.Kind == GateAdd) && post.Residual.Offset != dst.Offset {
+	if (post.Kind == Add || post.Kind == GateAdd) && post.Residual != dst {
 		inputs = append(inputs, post.Residual)
 	}
 	a.Apart(dst, inputs...)
@@ -254,7 +254,7 @@ func (a *Arena) ApartHeads(s Split) {
 // ApartGuide is Apart for Guide, whose result may be one of the predictions.
 func (a *Arena) ApartGuide(dst, positive, negative Tensor) {
 	for _, t := range []Tensor{positive, negative} {
-		if t.Offset != dst.Offset {
+		if t != dst {
 			a.Apart(dst, t)
 		}
 	}

@@ -1,9 +1,7 @@
 package models
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -15,6 +13,8 @@ import (
 	"github.com/plimsoll-oci/plimsoll/verify/modelfiles"
 )
 
+const discoverHint = "-models names a folder with the model's repositories below it, or a Hugging Face cache (the folder hub of HF_HOME)"
+
 // Discover describes a folder that no model.json describes: one laid out as an image's, as
 // the predecessor's (which is the same: one folder a repository, OWNER--NAME or NAME), or a
 // Hugging Face cache with its snapshots. A manifest says which files count and what the
@@ -23,11 +23,21 @@ import (
 // Sums are known where the cache's blobs are named by them, which those of weights are;
 // others stay unknown, and nothing proves such files but their size and structure.
 func Discover(dir string, m *manifests.Manifest) (*Folder, *manifests.ModelConfig, error) {
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		if err == nil {
+			err = fmt.Errorf("%s is no folder", dir)
+		}
+		return nil, nil, fault.Wrap(fault.Usage, discoverHint, fmt.Errorf("searching for %s: %w", m.Name, err))
+	}
 	listings, roots := map[string]manifests.Listing{}, map[string]string{}
 	for _, s := range m.Sources {
 		root, commit, err := findSource(dir, s)
 		if err != nil {
 			return nil, nil, err
+		}
+		if root == "" && s.Role == manifests.RoleBase {
+			err := fmt.Errorf("searching %s for %s: there is none of the folders %s, %s and %s", dir, s.Repo, s.Path, path.Base(s.Repo), filepath.Base(repoFolder("", s.Repo)))
+			return nil, nil, fault.Wrap(fault.Usage, discoverHint, err)
 		}
 		if root == "" {
 			continue
@@ -41,8 +51,7 @@ func Discover(dir string, m *manifests.Manifest) (*Folder, *manifests.ModelConfi
 	}
 	c, err := m.Found(listings)
 	if err != nil {
-		hint := "-models names a folder with the model's repositories below it, or a Hugging Face cache"
-		return nil, nil, fault.Wrap(fault.KindOf(err), hint, fmt.Errorf("searching %s: %w", dir, err))
+		return nil, nil, fault.Wrap(fault.KindOf(err), discoverHint, fmt.Errorf("searching %s: %w", dir, err))
 	}
 	c.ModelsDir = dir
 	return &Folder{dir: dir, config: c, disk: discovered(roots), foreign: true}, c, nil
@@ -68,7 +77,7 @@ func findSource(dir string, s manifests.Source) (root, commit string, err error)
 			return root, "", nil
 		}
 	}
-	repo := filepath.Join(dir, "models--"+strings.ReplaceAll(s.Repo, "/", "--"))
+	repo := repoFolder(dir, s.Repo)
 	commit, err = snapshot(repo)
 	if err != nil || commit == "" {
 		return "", "", err
@@ -81,59 +90,35 @@ func isFolder(name string) bool {
 	return err == nil && info.IsDir()
 }
 
-// snapshot chooses a commit of a repository in a cache, "" where there is none.
-func snapshot(repo string) (string, error) {
-	entries, err := os.ReadDir(filepath.Join(repo, "snapshots"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil
+// listFiles lists the files below a folder, through links, of files as of a cache's snapshot and
+// of folders. above are the folders that the way went through: a link that leads back into one
+// of them is passed over.
+func listFiles(root string, above ...string) (files []manifests.File, err error) {
+	resolved, err := filepath.EvalSymlinks(root)
+	if err != nil || slices.Contains(above, resolved) {
+		return nil, err
 	}
+	entries, err := os.ReadDir(resolved)
 	if err != nil {
-		return "", fault.Wrap(fault.Resource, "", err)
+		return nil, err
 	}
-	var commits []string
 	for _, e := range entries {
-		commits = append(commits, e.Name())
-	}
-	main, err := os.ReadFile(filepath.Join(repo, "refs", "main"))
-	if commit := strings.TrimSpace(string(main)); err == nil && slices.Contains(commits, commit) {
-		return commit, nil
-	}
-	if len(commits) > 1 {
-		err := fmt.Errorf("choosing a snapshot in %s: there are %d and refs/main names none of them: %s", repo, len(commits), strings.Join(commits, ", "))
-		return "", fault.Wrap(fault.Usage, "give -models a folder with one", err)
-	}
-	if len(commits) == 0 {
-		return "", nil
-	}
-	return commits[0], nil
-}
-
-// listFiles lists the files below a folder, through links of a cache's snapshot.
-func listFiles(root string) ([]manifests.File, error) {
-	var files []manifests.File
-	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
+		name := filepath.Join(root, e.Name())
 		info, err := os.Stat(name)
-		if err != nil || !info.Mode().IsRegular() {
-			return nil // a link to nothing is a file that is not there
+		switch {
+		case err != nil: // a link to nothing is a file that is not there
+		case info.IsDir():
+			below, err := listFiles(name, append(slices.Clone(above), resolved)...)
+			if err != nil {
+				return nil, err
+			}
+			for _, f := range below {
+				f.Path = e.Name() + "/" + f.Path
+				files = append(files, f)
+			}
+		case info.Mode().IsRegular():
+			files = append(files, manifests.File{Path: e.Name(), Size: info.Size(), SHA256: blobSum(name)})
 		}
-		rel, err := filepath.Rel(root, name)
-		if err != nil {
-			return err
-		}
-		files = append(files, manifests.File{Path: filepath.ToSlash(rel), Size: info.Size(), SHA256: blobSum(name)})
-		return nil
-	})
-	return files, err
-}
-
-// blobSum is the sha256 that a cache's blob is named by, "" where it is named by none.
-func blobSum(name string) string {
-	target, err := os.Readlink(name)
-	if base := filepath.Base(target); err == nil && len(base) == 64 && strings.Trim(base, "0123456789abcdef") == "" {
-		return base
 	}
-	return ""
+	return files, nil
 }

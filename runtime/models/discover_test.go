@@ -124,7 +124,9 @@ func TestDiscoverCache(t *testing.T) {
 
 // TestDiscoverNothing: a folder without a checkpoint is no model.
 func TestDiscoverNothing(t *testing.T) {
-	_, _, err := models.Discover(t.TempDir(), realManifest(t))
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "Qwen-Image-Edit"), 0o777))
+	_, _, err := models.Discover(dir, realManifest(t))
 	require.ErrorContains(t, err, "none of the checkpoints is there: "+lightning)
 	require.Equal(t, fault.Usage, fault.KindOf(err))
 	require.NotEmpty(t, fault.HintOf(err))

@@ -3,8 +3,9 @@
 //
 // A file of model.json lies in the folder whole, or cut into the parts that the image's
 // layers held; Open reads both as one file. Where model.json speaks of parts and the folder
-// holds the whole file instead, as a mounted volume or a download cache does, the whole
-// file is taken. Nothing else is looked for: a file is found under the names of model.json
+// holds the whole file instead, as a mounted volume does, the whole file is taken. Where a file
+// is not there and the folder is a Hugging Face cache, it is looked for in the snapshot of the
+// commit that model.json names. Nothing else is looked for: a file is found under these names
 // or it is missing.
 //
 // What a file must be is package verify/modelfiles' matter, and the same in the toolchain
@@ -16,6 +17,8 @@
 package models
 
 import (
+	"slices"
+
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/verify"
 	"github.com/plimsoll-oci/plimsoll/verify/modelfiles"
@@ -36,7 +39,9 @@ type Content = modelfiles.Local
 // New joins a folder with its description, which must be one that
 // manifests.DecodeModelConfig accepts. It looks at no file; the folder need not be there.
 func New(dir string, c *manifests.ModelConfig) *Folder {
-	return &Folder{dir: dir, config: c, disk: modelfiles.Folder(dir, nil)}
+	disk := modelfiles.Folder(dir, nil)
+	disk.Pieces = orCached(dir, c, disk.Pieces)
+	return &Folder{dir: dir, config: c, disk: disk}
 }
 
 // Remember makes Verify keep the sums of files that were found right in a memo, and spare
@@ -45,6 +50,18 @@ func (f *Folder) Remember(memo *verify.Memo) { f.disk.Memo = memo }
 
 // Dir is the folder's path as New was given it.
 func (f *Folder) Dir() string { return f.dir }
+
+// Has reports whether all of a file is there, whatever is in it.
+func (f *Folder) Has(file manifests.ModelFile) bool {
+	return !slices.ContainsFunc(f.disk.Pieces(file), func(p modelfiles.Piece) bool { return !isThere(p) })
+}
+
+// With is the folder under another description of what is in it, such as one of fewer files.
+func (f *Folder) With(c *manifests.ModelConfig) *Folder {
+	out := *f
+	out.config = c
+	return &out
+}
 
 // Open opens a file of model.json. Findings say what is wrong with it on disk: their codes
 // are "missing", "not-regular" and "size", their objects the names in the folder. Without

@@ -17,9 +17,9 @@ import (
 const maxStrangers = 100
 
 // strangers warns of what lies in the folder and is none of the files: bytes that nobody
-// verifies and nobody needs. Links to folders are not followed.
+// verifies and nobody needs. Links to folders are not followed. A cache holds what others need.
 func (f *Folder) strangers() verify.Findings {
-	if f.foreign {
+	if f.foreign || len(f.cachedSources()) > 0 {
 		return nil
 	}
 	known := map[string]bool{}

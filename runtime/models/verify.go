@@ -3,6 +3,8 @@ package models
 import (
 	"context"
 	"fmt"
+	"maps"
+	"path/filepath"
 
 	"github.com/plimsoll-oci/plimsoll/verify"
 	"github.com/plimsoll-oci/plimsoll/verify/modelfiles"
@@ -19,6 +21,26 @@ var hints = map[string]string{
 	"sha256":                  changedHint,
 	"container":               changedHint,
 	modelfiles.CodeUnreadable: "the process needs read permission; if it has, the disk is failing",
+}
+
+// incompleteHint is the way out where a folder that no model.json describes is no whole model.
+const incompleteHint = "the folder is incomplete or was changed: download the repository again"
+
+// waysOut are the hints for this folder.
+func (f *Folder) waysOut() map[string]string {
+	out := maps.Clone(hints)
+	if f.foreign {
+		for _, code := range []string{"missing", "not-regular", "size", "sha256", "container", "component", "shards", "tokens"} {
+			out[code] = incompleteHint
+		}
+		return out
+	}
+	for _, s := range f.cachedSources() {
+		if !isFolder(filepath.Join(repoFolder(f.dir, s.Repo), "snapshots", s.Commit)) {
+			out["missing"] = fmt.Sprintf("the cache has %s, but not the commit %s that model.json names: download that revision", s.Repo, s.Commit)
+		}
+	}
+	return out
 }
 
 // Options tunes Verify. The zero value is fine.
@@ -62,7 +84,7 @@ func (r *Report) Err() error {
 // in the report, whose Err makes one error of it. An error here means only that ctx ended
 // first; there is no report then.
 func (f *Folder) Verify(ctx context.Context, o Options) (*Report, error) {
-	r, err := modelfiles.Verify(ctx, f.config, f.disk, modelfiles.Options{Jobs: o.Jobs, Deep: o.Deep, Structure: o.Structure, Progress: o.Progress, Hints: hints})
+	r, err := modelfiles.Verify(ctx, f.config, f.disk, modelfiles.Options{Jobs: o.Jobs, Deep: o.Deep, Structure: o.Structure, Progress: o.Progress, Hints: f.waysOut()})
 	if err != nil {
 		return nil, fmt.Errorf("verifying models in %s: %w", f.dir, err)
 	}

@@ -68,4 +68,9 @@ type stage struct {
 }
 
 // add counts an operation.
-func (b *Backend) add(op operation, n Work) { b.now.work[op].add(n) }
+func (b *Backend) add(op operation, n Work) { b.now.work[op].add(n.times(b.times)) }
+
+// times is the work of n such operations.
+func (w Work) times(n int64) Work {
+	return Work{Launches: n * w.Launches, FLOPs: n * w.FLOPs, WeightBytes: n * w.WeightBytes, ActivationBytes: n * w.ActivationBytes}
+}

@@ -12,9 +12,7 @@ func (b *Backend) Linear(dst compute.Tensor, l compute.Linear, x compute.Tensor,
 	if !ok || w.home != b {
 		panic(fmt.Sprintf("plan: a linear of another backend, %T", l))
 	}
-	if width := b.preWidth(pre, x.Cols); width != w.in || dst.Cols != w.out || dst.Rows != x.Rows {
-		panic(fmt.Sprintf("plan: a linear of %d inputs, %d outputs from %v (%d wide after Pre) to %v", w.in, w.out, x, width, dst))
-	}
+	compute.CheckLinear(dst, w, x, pre, post)
 	b.temporarily(func() { b.linearTemporaries(w, x, pre) })
 	b.fused(w.kind, dst, x, pre, post, Work{
 		FLOPs: 2 * int64(x.Rows) * int64(w.in) * int64(w.out), WeightBytes: w.bytes,
@@ -30,11 +28,7 @@ func (b *Backend) Convolve(dst compute.Tensor, c compute.Conv, x compute.Tensor,
 	if !ok || k.home != b {
 		panic(fmt.Sprintf("plan: a convolution of another backend, %T", c))
 	}
-	rows, columns := k.Size(h, w)
-	if width := b.preWidth(pre, x.Cols); width != k.in || h <= 0 || w <= 0 || rows <= 0 || columns <= 0 ||
-		x.Rows != h*w || dst.Rows != rows*columns || dst.Cols != k.out {
-		panic(fmt.Sprintf("plan: a convolution of %d channels to %d from %v, %d×%d, %d wide after Pre, to %v, %d×%d", k.in, k.out, x, h, w, width, dst, rows, columns))
-	}
+	compute.CheckConvolve(dst, k, x, h, w, pre, post)
 	b.temporarily(func() { b.convTemporaries(k, dst, x, pre, post) })
 	b.fused(convolution, dst, x, pre, post, Work{
 		FLOPs: 2 * int64(dst.Rows) * int64(k.out) * int64(k.in) * int64(k.kh) * int64(k.kw), WeightBytes: k.bytes,
@@ -43,16 +37,14 @@ func (b *Backend) Convolve(dst compute.Tensor, c compute.Conv, x compute.Tensor,
 
 // Apply counts a Pre.
 func (b *Backend) Apply(dst, x compute.Tensor, pre compute.Pre) {
-	if width := b.preWidth(pre, x.Cols); width != dst.Cols || dst.Rows != x.Rows {
-		panic(fmt.Sprintf("plan: applying Pre to %v, %d wide after it, into %v", x, width, dst))
-	}
+	compute.CheckApply(dst, x, pre)
 	b.fused(apply, dst, x, pre, compute.Post{}, Work{})
 }
 
 // fused checks and counts an operation with Pre and Post.
 func (b *Backend) fused(op operation, dst, x compute.Tensor, pre compute.Pre, post compute.Post, n Work) {
-	b.checkPost(dst, post)
-	b.apart(dst, x, pre.Mod.Table)
+	b.format(dst, x, pre.Mod.Table, post.Residual, post.Mod.Table)
+	b.arena.ApartFused(dst, x, pre, post)
 	n.Launches = 1
 	n.ActivationBytes += dst.Bytes() + x.Bytes()
 	if pre.Weight != nil {
@@ -62,13 +54,9 @@ func (b *Backend) fused(op operation, dst, x compute.Tensor, pre compute.Pre, po
 		n.ActivationBytes += 2 * modBytes(pre.Mod, x)
 	}
 	if post.Kind == compute.Add || post.Kind == compute.GateAdd {
-		if post.Residual != dst {
-			b.apart(dst, post.Residual)
-		}
 		n.ActivationBytes += post.Residual.Bytes()
 	}
 	if post.Kind == compute.GateAdd {
-		b.apart(dst, post.Mod.Table)
 		n.ActivationBytes += modBytes(post.Mod, dst)
 	}
 	b.add(op, n)
@@ -86,7 +74,9 @@ func modBytes(m compute.Mod, t compute.Tensor) int64 {
 
 // Heads counts the rows that are taken apart.
 func (b *Backend) Heads(s compute.Split) {
-	b.checkSplit(s)
+	compute.CheckHeads(s)
+	b.format(s.X, s.Q, s.K, s.V, s.Rope.Cos, s.Rope.Sin)
+	b.arena.ApartHeads(s)
 	n := Work{Launches: 1, ActivationBytes: s.X.Bytes() + s.Q.Bytes() + s.K.Bytes() + s.V.Bytes() + s.Rope.Cos.Bytes() + s.Rope.Sin.Bytes()}
 	for _, v := range []compute.Vector{s.NormQ, s.NormK} {
 		if v != nil {
@@ -99,8 +89,9 @@ func (b *Backend) Heads(s compute.Split) {
 // Attention counts the products of the queries with the keys that they see, and of those
 // with the values.
 func (b *Backend) Attention(dst, q, k, v compute.Tensor, a compute.Attention) {
-	checkAttention(dst, q, k, v, a)
-	b.apart(dst, q, k, v)
+	compute.CheckAttention(dst, q, k, v, a)
+	b.format(dst, q, k, v)
+	b.arena.Apart(dst, q, k, v)
 	b.temporarily(func() { b.attentionTemporaries(q, k, a) })
 	b.add(attention, Work{
 		Launches: 1, FLOPs: 4 * seen(q.Rows, k.Rows, a) * int64(a.Heads) * int64(a.Dim),
@@ -135,60 +126,49 @@ func (b *Backend) Embed(dst compute.Tensor, t compute.Table, ids []int32) {
 	if !ok || w.home != b {
 		panic(fmt.Sprintf("plan: a table of another backend, %T", t))
 	}
-	if dst.Rows != len(ids) || dst.Cols != w.cols {
-		panic(fmt.Sprintf("plan: embedding %d rows of a table %d×%d into %v", len(ids), w.rows, w.cols, dst))
-	}
-	checkRows(ids, w.rows)
-	b.present(dst)
+	compute.CheckEmbed(dst, w, ids)
+	b.format(dst)
+	b.arena.Apart(dst)
 	b.temporarily(func() { b.Alloc(compute.F32, 1, len(ids)) })
 	b.add(embed, Work{Launches: 1, WeightBytes: int64(len(ids)) * int64(w.cols) * int64(w.size), ActivationBytes: dst.Bytes()})
 }
 
 // Gather counts the rows that are copied.
 func (b *Backend) Gather(dst, src compute.Tensor, rows []int32) {
-	if dst.Rows != len(rows) || dst.Cols != src.Cols || dst.Kind != src.Kind {
-		panic(fmt.Sprintf("plan: gathering %d rows of %v into %v", len(rows), src, dst))
-	}
-	checkRows(rows, src.Rows)
-	b.apart(dst, src)
+	compute.CheckGather(dst, src, rows)
+	b.format(dst, src)
+	b.arena.Apart(dst, src)
 	b.temporarily(func() { b.Alloc(compute.F32, 1, len(rows)) })
 	b.add(gather, Work{Launches: 1, ActivationBytes: 2 * dst.Bytes()})
 }
 
 // Copy counts what is read and written.
 func (b *Backend) Copy(dst, src compute.Tensor) {
-	if dst.Len() != src.Len() {
-		panic(fmt.Sprintf("plan: copying %v to %v", src, dst))
-	}
-	b.apart(dst, src)
+	compute.CheckCopy(dst, src)
+	b.format(dst, src)
+	b.arena.Apart(dst, src)
 	b.add(copies, Work{Launches: 1, ActivationBytes: dst.Bytes() + src.Bytes()})
 }
 
 // Euler counts a step.
 func (b *Backend) Euler(x, v compute.Tensor, _ float32) {
-	if x.Rows != v.Rows || x.Cols != v.Cols || x.Kind != compute.F32 {
-		panic(fmt.Sprintf("plan: moving %v along %v", x, v))
-	}
-	b.apart(x, v)
+	compute.CheckEuler(x, v)
+	b.format(x, v)
+	b.arena.Apart(x, v)
 	b.add(euler, Work{Launches: 1, ActivationBytes: 2*x.Bytes() + v.Bytes()})
 }
 
 // Guide counts the joining of two predictions.
 func (b *Backend) Guide(dst, positive, negative compute.Tensor, _ float32) {
-	for _, t := range []compute.Tensor{positive, negative} {
-		if t.Rows != dst.Rows || t.Cols != dst.Cols {
-			panic(fmt.Sprintf("plan: guiding %v from %v into %v", positive, negative, dst))
-		}
-		if t != dst {
-			b.apart(dst, t)
-		}
-	}
-	b.present(dst)
+	compute.CheckGuide(dst, positive, negative)
+	b.format(dst, positive, negative)
+	b.arena.ApartGuide(dst, positive, negative)
 	b.add(guide, Work{Launches: 1, ActivationBytes: dst.Bytes() + positive.Bytes() + negative.Bytes()})
 }
 
 // Finite counts a reading of x, which is finite.
 func (b *Backend) Finite(x compute.Tensor, _ string) {
-	b.present(x)
+	b.format(x)
+	b.arena.Present(x)
 	b.add(finite, Work{Launches: 1, ActivationBytes: x.Bytes()})
 }

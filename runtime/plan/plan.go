@@ -74,6 +74,7 @@ type Backend struct {
 	weights [weightKinds]Weights
 	stages  []*stage
 	now     *stage
+	times   int64 // how often what comes now is counted
 }
 
 var _ compute.Backend = (*Backend)(nil)
@@ -86,7 +87,7 @@ func New(o Options) *Backend {
 	if o.ActBytes < 0 || o.SVDQ > Whole {
 		panic(fmt.Sprintf("plan: activations of %d bytes, holding %d", o.ActBytes, o.SVDQ))
 	}
-	b := &Backend{options: o}
+	b := &Backend{options: o, times: 1}
 	b.Begin()
 	return b
 }
@@ -112,6 +113,36 @@ func (b *Backend) Stage(name string) {
 		b.stages = append(b.stages, b.now)
 	}
 	b.now.peak = max(b.now.peak, b.arena.Used())
+}
+
+// Times calls do n times, with 0 to n−1. On a backend that counts it calls do once, with 0, and
+// counts that n times over, so that fifty steps are planned in the time of one. Every call must
+// take the same and leave the arena as it was; on a backend that counts it panics otherwise.
+// The first error ends it.
+func Times(b compute.Backend, n int, do func(i int) error) error {
+	if p, ok := b.(*Backend); ok && n > 0 {
+		return p.repeat(n, do)
+	}
+	for i := range n {
+		if err := do(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repeat counts what do takes n times.
+func (b *Backend) repeat(n int, do func(i int) error) error {
+	before, mark := b.times, b.Mark()
+	b.times *= int64(n)
+	defer func() { b.times = before }()
+	if err := do(0); err != nil {
+		return err
+	}
+	if b.Mark() != mark {
+		panic(fmt.Sprintf("plan: %d bytes are in use behind what is repeated, %d were before", b.Mark(), mark))
+	}
+	return nil
 }
 
 // Begin forgets what operations took, and which stage it is. Weights stay, and what is in the
@@ -151,26 +182,27 @@ func (b *Backend) Reset(m compute.Mark) { b.arena.Reset(m) }
 
 // Upload counts the bytes of a tensor.
 func (b *Backend) Upload(dst compute.Tensor, values []float32) {
-	if len(values) != dst.Len() {
-		panic(fmt.Sprintf("plan: uploading %d values to %v", len(values), dst))
-	}
-	b.present(dst)
-	b.now.uploaded += dst.Bytes()
+	compute.CheckValues(dst, values)
+	b.format(dst)
+	b.arena.Present(dst)
+	b.now.uploaded += b.times * dst.Bytes()
 }
 
 // Download counts the bytes of a tensor and gives zeros.
 func (b *Backend) Download(values []float32, src compute.Tensor) error {
-	if len(values) != src.Len() {
-		panic(fmt.Sprintf("plan: downloading %v to %d values", src, len(values)))
-	}
-	b.present(src)
-	b.now.downloaded += src.Bytes()
+	compute.CheckValues(src, values)
+	b.format(src)
+	b.arena.Present(src)
+	b.now.downloaded += b.times * src.Bytes()
 	clear(values)
 	return nil
 }
 
 // Sync returns nil: nothing here can fail.
 func (b *Backend) Sync() error { return nil }
+
+// Renew returns nil.
+func (b *Backend) Renew() error { return nil }
 
 // Close returns nil. Counts can still be read.
 func (b *Backend) Close() error { return nil }

@@ -2,6 +2,7 @@ package plan_test
 
 import (
 	"encoding/json"
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -358,4 +359,57 @@ func TestLoadingRefuses(t *testing.T) {
 		require.Equal(t, fault.Invalid, fault.KindOf(err), name)
 	}
 	require.Empty(t, b.Result().Weights, "what was refused is not counted")
+}
+
+// TestTimes: what is counted n times over is what n calls take, in a stage of its own or not,
+// and the arena is that of one; to another backend it is a loop.
+func TestTimes(t *testing.T) {
+	count := func(repeat func(b *plan.Backend, do func(i int) error) error) plan.Result {
+		b := plan.New(plan.Options{})
+		b.Stage("steps")
+		x := b.Alloc(compute.F32, 4, 8)
+		require.NoError(t, repeat(b, func(int) error {
+			defer b.Reset(b.Mark())
+			y := b.Alloc(compute.F32, 4, 8)
+			b.Upload(y, make([]float32, 32))
+			b.Copy(y, x)
+			b.Euler(x, y, 1)
+			return b.Download(make([]float32, 32), x)
+		}))
+		b.Finite(x, "x")
+		return b.Result()
+	}
+	want := count(func(_ *plan.Backend, do func(i int) error) error {
+		for i := range 6 {
+			require.NoError(t, do(i))
+		}
+		return nil
+	})
+	require.Equal(t, int64(13), want.Total.Launches)
+	calls := 0
+	got := count(func(b *plan.Backend, do func(i int) error) error {
+		return plan.Times(b, 2, func(int) error {
+			return plan.Times(b, 3, func(i int) error { calls++; return do(i) })
+		})
+	})
+	require.Equal(t, want, got)
+	require.Equal(t, 1, calls)
+
+	var order []int
+	broken := errors.New("broken")
+	real := ref.New(ref.Options{ArenaBytes: 1 << 10})
+	err := plan.Times(real, 5, func(i int) error {
+		order = append(order, i)
+		if i == 2 {
+			return broken
+		}
+		return nil
+	})
+	require.ErrorIs(t, err, broken)
+	require.Equal(t, []int{0, 1, 2}, order)
+	b := plan.New(plan.Options{})
+	require.ErrorIs(t, plan.Times(b, 2, func(int) error { return broken }), broken)
+	require.NoError(t, plan.Times(b, 0, func(int) error { return broken }))
+	require.Panics(t, func() { plan.Times(b, 2, func(int) error { b.Alloc(compute.F32, 1, 1); return nil }) })
+	require.NoError(t, real.Close())
 }

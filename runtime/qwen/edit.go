@@ -18,8 +18,13 @@ import (
 // what diffusers' pipelines allow.
 const MaxPromptTokens = 1024
 
-// ErrMemory is about a picture whose activations do not fit into the backend's arena.
-var ErrMemory = errors.New("there is too little memory for activations")
+// Edit wraps these.
+var (
+	// ErrMemory is about a picture whose activations do not fit into the backend's arena.
+	ErrMemory = errors.New("there is too little memory for activations")
+	// ErrUnusable is about a machine with an error that stays: the model edits nothing more.
+	ErrUnusable = errors.New("the backend can run nothing more")
+)
 
 // Edit is a wish.
 type Edit struct {
@@ -35,7 +40,8 @@ type Edit struct {
 	// Steps and TrueCFGScale are the checkpoint's where they are 0.
 	Steps        int
 	TrueCFGScale float64
-	// Size is the size of the result; the zero Size, or a zero side, follows the picture.
+	// Size is the size of the result; the zero Size, or a zero side, follows the picture. It
+	// may have 16 times the model's own area.
 	Size picture.Size
 	Seed uint64
 	// Progress, if not nil, is called before the first step and after each, by the
@@ -75,9 +81,10 @@ type Times struct {
 func (t Times) Total() time.Duration { return t.Prepare + t.Text + t.Encode + t.Sample + t.Decode }
 
 // Edit edits a picture. Errors of kind fault.Usage are about the wish, those of kind
-// fault.Resource about memory; a prediction that is not finite is of kind fault.Invalid, since
-// it is weights that make one. When ctx ends the edit does, at the next block of a network.
-// The same wish gives the same picture on the same backend.
+// fault.Resource about memory; both come before anything is computed. A prediction that is not
+// finite is an error of its own edit alone. One of the machine wraps ErrUnusable: it stays, and
+// further edits get it too. When ctx ends the edit does, at the next block of a network, and the
+// model goes on with others. The same wish gives the same picture on the same backend.
 func (m *Model) Edit(ctx context.Context, e Edit) (*Edited, error) {
 	if err := m.lock(ctx); err != nil {
 		return nil, err
@@ -100,7 +107,11 @@ func (m *Model) Edit(ctx context.Context, e Edit) (*Edited, error) {
 	out.Tokens = j.tokens()
 	out.Times.Prepare = time.Since(began)
 	if out.Picture, err = j.run(ctx, m.real, &out.Times); err != nil {
-		return nil, fmt.Errorf("editing a picture of %v: %w", j.plan.Output, err)
+		err = fmt.Errorf("editing a picture of %v: %w", j.plan.Output, err)
+		if m.real.backend.Renew() != nil {
+			err = fmt.Errorf("%w: %w", ErrUnusable, err)
+		}
+		return nil, err
 	}
 	return out, nil
 }
@@ -116,7 +127,7 @@ func (m *Model) count(ctx context.Context, j *job) (plan.Result, error) {
 	silent := *j
 	silent.progress, silent.trace = func(int, int) {}, nil
 	m.counter.Begin()
-	if _, err := silent.run(ctx, m.planned, &Times{}); err != nil {
+	if _, err := silent.pixels(ctx, m.planned, &Times{}); err != nil {
 		return plan.Result{}, fmt.Errorf("planning a picture of %v: %w", j.plan.Output, err)
 	}
 	return m.counter.Result(), nil
@@ -146,14 +157,18 @@ func (m *Model) Sample() Edit {
 	return Edit{Pictures: []*picture.RGB{p}, Prompt: "Replace the sky with a clear night full of stars.", Negative: &negative}
 }
 
-// lock waits for the turn to use the backends.
+// lock waits for the turn to use the backends. There is none after Close.
 func (m *Model) lock(ctx context.Context) error {
 	select {
 	case m.turn <- struct{}{}:
-		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	if m.closed {
+		m.unlock()
+		return errors.New("editing a picture: the model is closed")
+	}
+	return nil
 }
 
 func (m *Model) unlock() { <-m.turn }

@@ -16,6 +16,9 @@ import (
 // index is the file of the base repository that says which pipeline it is.
 const index = "model_index.json"
 
+// missingHint is the way out where a file is missing that verify does not ask for.
+const missingHint = "the folder lacks it, or the model.json that describes it: download the repository again, or pull the image again"
+
 // maxDocument bounds the JSON documents that are read whole; the tokenizer's has 11 MB.
 const maxDocument = 64 << 20
 
@@ -38,14 +41,14 @@ func findBase(folder *models.Folder, c *manifests.ModelConfig) (*files, error) {
 			return f, nil
 		}
 	}
-	return nil, fault.Wrap(fault.Invalid, "", fmt.Errorf("loading %s: model.json lists no %s of a base source", c.Name, index))
+	return nil, fault.Wrap(fault.Invalid, missingHint, fmt.Errorf("loading %s: there is no %s of a base source among the model's files", c.Name, index))
 }
 
 // open opens a file by its path in the models' folder.
 func (f *files) open(name string) (*models.Content, error) {
 	file, ok := f.byPath[name]
 	if !ok {
-		return nil, fault.Wrap(fault.Invalid, "", fmt.Errorf("opening %s: model.json does not list it", name))
+		return nil, fault.Wrap(fault.Invalid, missingHint, fmt.Errorf("opening %s: it is not among the model's files", name))
 	}
 	content, found, err := f.folder.Open(file)
 	if err != nil {
@@ -86,7 +89,7 @@ func (f *files) component(name string) (*weights.Set, error) {
 		}
 	}
 	if len(names) == 0 {
-		return nil, fault.Wrap(fault.Invalid, "", fmt.Errorf("loading %s: model.json lists no weights below it", prefix))
+		return nil, fault.Wrap(fault.Invalid, missingHint, fmt.Errorf("loading %s: there are no weights below it among the model's files", prefix))
 	}
 	return f.weights(names...)
 }

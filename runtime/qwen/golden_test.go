@@ -120,13 +120,22 @@ func goldenModel(t *testing.T, class string, o ref.Options) *Model {
 
 // onRef are options of a model on ref.
 func onRef(o ref.Options) Options {
-	return Options{ActBytes: 4, Open: func(plan.Result) (compute.Backend, int64, error) { return ref.New(o), o.ArenaBytes, nil }}
+	return Options{Plan: plan.Options{ActBytes: 4}, Open: func(plan.Result) (compute.Backend, int64, error) { return ref.New(o), o.ArenaBytes, nil }}
 }
 
 // goldenModelOn loads it on any backend.
 func goldenModelOn(t *testing.T, class string, o Options) *Model {
 	t.Helper()
-	dir := t.TempDir()
+	m, err := tryLoad(t, writeGolden(t, class), o)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, m.Close()) })
+	return m
+}
+
+// writeGolden writes that model.
+func writeGolden(t *testing.T, class string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
 	files, err := modelsettest.Base(modelsettest.Golden())
 	require.NoError(t, err)
 	for name, f := range files {
@@ -139,10 +148,7 @@ func goldenModelOn(t *testing.T, class string, o Options) *Model {
 	checkpoint, err := modelsettest.GoldenCheckpoint()
 	require.NoError(t, err)
 	save(t, filepath.Join(dir, "nunchaku-qwen-image-edit", plainFile), checkpoint)
-	m, err := tryLoad(t, dir, o)
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, m.Close()) })
-	return m
+	return dir
 }
 
 // plainFile is the published name of the checkpoint that the golden one stands in for.

@@ -2,6 +2,7 @@ package qwen
 
 import (
 	"fmt"
+	"math"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/runtime/bf16"
@@ -11,7 +12,12 @@ import (
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen/prompt"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen/schedule"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen/textencoder"
+	"github.com/plimsoll-oci/plimsoll/runtime/qwen/transformer"
 )
+
+// maxAreas is how many times the model's own area an output may have. Beyond that the model
+// repeats what it drew, and the host's buffers alone would take gigabytes.
+const maxAreas = 16
 
 // job is a wish with all that the host prepares for it.
 type job struct {
@@ -51,7 +57,8 @@ func (j *job) tokens() Tokens {
 	return out
 }
 
-// prepare does the host's part of an edit.
+// prepare does the host's part of an edit. What can be wrong with the wish is found before
+// anything is computed or grows with the pictures.
 func (m *Model) prepare(e Edit) (*job, error) {
 	b, err := m.binding(e.Checkpoint)
 	if err != nil {
@@ -62,10 +69,10 @@ func (m *Model) prepare(e Edit) (*job, error) {
 	if j.progress == nil {
 		j.progress = func(int, int) {}
 	}
-	if scale <= 0 {
-		return nil, fault.Wrap(fault.Usage, "", fmt.Errorf("editing a picture: true_cfg_scale is %g, it must be over 0", scale))
+	if !(scale > 0 && scale <= math.MaxFloat32) {
+		return nil, fault.Wrap(fault.Usage, "", fmt.Errorf("editing a picture: true_cfg_scale is %g, want a number over 0", scale))
 	}
-	if err := m.preparePictures(j, e); err != nil {
+	if err := m.planPictures(j, e); err != nil {
 		return nil, err
 	}
 	texts := []string{e.Prompt}
@@ -81,12 +88,17 @@ func (m *Model) prepare(e Edit) (*job, error) {
 	for i := range steps {
 		j.times = append(j.times, m.time(j.schedule.Timestep(i)))
 	}
+	for i, p := range e.Pictures {
+		if err := m.preparePicture(j, i, p); err != nil {
+			return nil, fault.Wrap(fault.Usage, "", fmt.Errorf("preparing picture %d: %w", i+1, err))
+		}
+	}
 	j.noise = startNoise(j.target, e.Seed)
 	return j, nil
 }
 
-// preparePictures resizes the references for both encoders.
-func (m *Model) preparePictures(j *job, e Edit) error {
+// planPictures settles all sizes.
+func (m *Model) planPictures(j *job, e Edit) error {
 	if len(e.Pictures) == 0 || m.kind == prompt.Edit && len(e.Pictures) > 1 {
 		return fault.Wrap(fault.Usage, "", fmt.Errorf("editing a picture: %d pictures are given; %s takes %s", len(e.Pictures), m.title, m.takes()))
 	}
@@ -103,14 +115,32 @@ func (m *Model) preparePictures(j *job, e Edit) error {
 	if err != nil {
 		return fault.Wrap(fault.Usage, "", err)
 	}
+	if out, most := j.plan.Output, maxAreas*m.areas.PixelArea; out.W*out.H > most {
+		err := fmt.Errorf("choosing the output's size: %v has %d pixels, at most %d are made, %d times the model's own area", out, out.W*out.H, most, maxAreas)
+		return fault.Wrap(fault.Usage, "ask for a smaller picture", err)
+	}
 	if j.target, err = latents.Of(m.scale.Channels(), j.plan.Output.H, j.plan.Output.W); err != nil {
 		return fault.Wrap(fault.Usage, "", err)
 	}
 	for i, r := range j.plan.References {
-		if err := m.prepareReference(j, e.Pictures[i], r); err != nil {
+		if err := m.planReference(j, r); err != nil {
 			return fault.Wrap(fault.Usage, "", fmt.Errorf("preparing picture %d: %w", i+1, err))
 		}
 	}
+	return nil
+}
+
+func (m *Model) planReference(j *job, sizes picture.Reference) error {
+	grid, err := m.processor.Grid(sizes.Condition)
+	if err != nil {
+		return err
+	}
+	shape, err := latents.Of(m.scale.Channels(), sizes.VAE.H, sizes.VAE.W)
+	if err != nil {
+		return err
+	}
+	j.images = append(j.images, textencoder.Image{Grid: grid})
+	j.references = append(j.references, reference{size: sizes.VAE, shape: shape})
 	return nil
 }
 
@@ -122,7 +152,9 @@ func (m *Model) takes() string {
 	return "one or more"
 }
 
-func (m *Model) prepareReference(j *job, p *picture.RGB, sizes picture.Reference) error {
+// preparePicture resizes a reference for both encoders.
+func (m *Model) preparePicture(j *job, i int, p *picture.RGB) error {
+	sizes := j.plan.References[i]
 	forVAE, err := picture.Resize(p, sizes.VAE.W, sizes.VAE.H, picture.Lanczos)
 	if err != nil {
 		return err
@@ -133,17 +165,9 @@ func (m *Model) prepareReference(j *job, p *picture.RGB, sizes picture.Reference
 			return err
 		}
 	}
-	patches, grid, err := m.processor.Append(nil, condition)
-	if err != nil {
-		return err
-	}
-	shape, err := latents.Of(m.scale.Channels(), sizes.VAE.H, sizes.VAE.W)
-	if err != nil {
-		return err
-	}
-	j.images = append(j.images, textencoder.Image{Patches: patches, Grid: grid})
-	j.references = append(j.references, reference{size: sizes.VAE, pixels: forVAE.AppendVAE(nil), shape: shape})
-	return nil
+	j.references[i].pixels = forVAE.AppendVAE(nil)
+	j.images[i].Patches, j.images[i].Grid, err = m.processor.Append(nil, condition)
+	return err
 }
 
 // preparePrompts makes the text encoder's tokens.
@@ -152,6 +176,7 @@ func (m *Model) preparePrompts(j *job, texts []string) error {
 	for _, image := range j.images {
 		counts = append(counts, image.Grid.Patches()/(m.processor.MergeSize*m.processor.MergeSize))
 	}
+	limit := transformer.MaxText(j.target, j.referenceShapes()...)
 	for _, text := range texts {
 		ids, err := m.tokenizer.EncodePlain(text)
 		if err != nil {
@@ -163,6 +188,10 @@ func (m *Model) preparePrompts(j *job, texts []string) error {
 		p, err := m.template.Prompt(counts, ids)
 		if err != nil {
 			return fault.Wrap(fault.Usage, "", err)
+		}
+		if n := len(p.IDs) - p.Drop; n > limit {
+			err := fmt.Errorf("reading the prompt: with %d pictures it has %d tokens, the model has positions for %d", len(counts), n, limit)
+			return fault.Wrap(fault.Usage, "use fewer pictures or a shorter prompt", err)
 		}
 		j.prompts = append(j.prompts, p)
 	}

@@ -63,7 +63,7 @@ func (m *Model) load(ctx context.Context, folder *models.Folder, c *manifests.Mo
 	if err != nil {
 		return err
 	}
-	m.counter = plan.New(plan.Options{ActBytes: m.options.ActBytes, SVDQ: m.options.SVDQ})
+	m.counter = plan.New(m.options.Plan)
 	if m.planned, err = s.load(ctx, m.counter); err != nil {
 		return err
 	}
@@ -186,9 +186,25 @@ func (m *Model) keep(s *weights.Set, err error) (*weights.Set, error) {
 	return s, err
 }
 
+// interruptible is a backend that takes no more weights once ctx has ended: those of the
+// published model may take minutes.
+type interruptible struct {
+	compute.Backend
+	ctx context.Context
+}
+
+// LoadLinear implements compute.Loader; a network has many of them.
+func (b interruptible) LoadLinear(s compute.LinearSpec) (compute.Linear, error) {
+	if err := b.ctx.Err(); err != nil {
+		return nil, err
+	}
+	return b.Backend.LoadLinear(s)
+}
+
 // load makes the networks on a backend.
-func (s sources) load(ctx context.Context, b compute.Backend) (*components, error) {
-	c := &components{backend: b, transformers: map[string]*transformer.Model{}}
+func (s sources) load(ctx context.Context, backend compute.Backend) (*components, error) {
+	b := interruptible{backend, ctx}
+	c := &components{backend: backend, transformers: map[string]*transformer.Model{}}
 	if err := c.load("text encoder", s.text, func() (err error) { c.text, err = textencoder.New(b, s.textConfig, s.text); return err }); err != nil {
 		return nil, err
 	}
@@ -196,9 +212,6 @@ func (s sources) load(ctx context.Context, b compute.Backend) (*components, erro
 		return nil, err
 	}
 	for name, set := range s.checkpoints {
-		if err := ctx.Err(); err != nil {
-			return nil, err
-		}
 		if err := c.load(name, set, func() (err error) { c.transformers[name], err = transformer.New(b, set); return err }); err != nil {
 			return nil, err
 		}

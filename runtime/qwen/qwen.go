@@ -51,10 +51,8 @@ type Options struct {
 	// Open makes the backend that runs the model, which closes it, and says how large its
 	// arena is. It is told what the weights take, and what an edit like Sample does.
 	Open func(need plan.Result) (b compute.Backend, arenaBytes int64, err error)
-	// ActBytes is the size of one of the backend's activations.
-	ActBytes int
-	// SVDQ is how the backend holds the transformer's weights, for the plan.
-	SVDQ plan.Holding
+	// Plan says whose memory is planned: the backend's that Open makes.
+	Plan plan.Options
 	// Checkpoints names those to load, in the order of preference; the first is the one that
 	// serves an edit that names none.
 	Checkpoints []string
@@ -79,6 +77,7 @@ type Model struct {
 	real, planned *components
 	counter       *plan.Backend // planned's
 	turn          chan struct{} // holds the one token of whoever edits
+	closed        bool          // of whoever has the turn
 	time          func(timestep float32) float32
 }
 
@@ -94,12 +93,19 @@ func Load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, 
 	return m, nil
 }
 
-// Close ends the backend and gives the mappings back. No edit may be running.
+// Close waits for a running edit, whose context is the caller's to end, then closes the backend
+// and gives the mappings back. Edits that wait, and later ones, get an error. It may be called
+// twice.
 func (m *Model) Close() error {
+	m.turn <- struct{}{}
+	defer m.unlock()
+	if m.closed {
+		return nil
+	}
+	m.closed = true
 	var problems []error
 	if m.backend != nil {
 		problems = append(problems, m.backend.Close())
-		m.backend = nil
 	}
 	for _, s := range m.sets {
 		problems = append(problems, s.Close())

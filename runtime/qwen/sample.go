@@ -13,13 +13,22 @@ import (
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen/vae"
 )
 
-// run takes a job through the networks. The backend's arena is as it was afterwards.
+// run takes a job through the networks and makes the picture. The backend's arena is as it was
+// afterwards.
 func (j *job) run(ctx context.Context, c *components, t *Times) (*picture.RGB, error) {
+	pixels, err := j.pixels(ctx, c, t)
+	if err != nil {
+		return nil, err
+	}
+	return picture.FromVAE(pixels, j.plan.Output.W, j.plan.Output.H)
+}
+
+// pixels takes a job through the networks, to the decoder's values.
+func (j *job) pixels(ctx context.Context, c *components, t *Times) (out []float32, err error) {
 	b := c.backend
 	defer b.Reset(b.Mark())
 	var texts []compute.Tensor
 	var references, tokens []float32
-	var out *picture.RGB
 	for _, stage := range []struct {
 		name string
 		time *time.Duration
@@ -100,13 +109,17 @@ func (j *job) sample(ctx context.Context, c *components, embeddings []compute.Te
 	refs := b.Alloc(compute.F32, len(references)/j.target.TokenWidth(), j.target.TokenWidth())
 	b.Upload(x, j.noise)
 	b.Upload(refs, references)
-	for i := range j.schedule.Steps() {
-		j.progress(i, j.schedule.Steps())
+	steps := j.schedule.Steps()
+	if err := plan.Times(b, steps, func(i int) error {
+		j.progress(i, steps)
 		if err := j.step(ctx, b, run, i, x, refs, texts); err != nil {
-			return nil, fmt.Errorf("step %d of %d: %w", i+1, j.schedule.Steps(), err)
+			return fmt.Errorf("step %d of %d: %w", i+1, steps, err)
 		}
+		return nil
+	}); err != nil {
+		return nil, err
 	}
-	j.progress(j.schedule.Steps(), j.schedule.Steps())
+	j.progress(steps, steps)
 	tokens := make([]float32, x.Len())
 	return tokens, b.Download(tokens, x)
 }
@@ -143,8 +156,8 @@ func (j *job) referenceShapes() []latents.Shape {
 	return shapes
 }
 
-// decode makes the picture of packed tokens.
-func (j *job) decode(ctx context.Context, c *components, tokens []float32) (*picture.RGB, error) {
+// decode makes the picture of packed tokens, in the decoder's values [H·W, 3].
+func (j *job) decode(ctx context.Context, c *components, tokens []float32) ([]float32, error) {
 	z := make([]float32, j.target.Len())
 	j.target.Unpack(z, tokens)
 	j.statistics.Denormalise(z)
@@ -159,8 +172,5 @@ func (j *job) decode(ctx context.Context, c *components, tokens []float32) (*pic
 		return nil, err
 	}
 	pixels := make([]float32, out.Len())
-	if err := b.Download(pixels, out); err != nil {
-		return nil, err
-	}
-	return picture.FromVAE(pixels, j.plan.Output.W, j.plan.Output.H)
+	return pixels, b.Download(pixels, out)
 }

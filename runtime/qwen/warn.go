@@ -24,6 +24,9 @@ func (m *Model) Warnings(e Edit) []string {
 	if distilled(b) && scale > 1 {
 		out = append(out, fmt.Sprintf("checkpoint %s was distilled without guidance: a scale of %g spoils the picture and doubles the time", b.Name, scale))
 	}
+	if b.Guided() && scale <= 1 {
+		out = append(out, fmt.Sprintf("checkpoint %s is meant to be guided by a scale of %g: with %g the picture will be worse", b.Name, b.TrueCFGScale, scale))
+	}
 	if scale > 1 && e.Negative == nil {
 		out = append(out, fmt.Sprintf("a scale of %g has no effect without a negative prompt", scale))
 	}

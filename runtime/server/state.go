@@ -17,12 +17,13 @@ type Stage string
 
 // The stages in their usual order. StageFailed and StageStopping are final.
 const (
-	StageStarting  Stage = "starting"
-	StageVerifying Stage = "verifying"
-	StageLoading   Stage = "loading"
-	StageReady     Stage = "ready"
-	StageFailed    Stage = "failed"
-	StageStopping  Stage = "stopping"
+	StageStarting    Stage = "starting"
+	StageDownloading Stage = "downloading"
+	StageVerifying   Stage = "verifying"
+	StageLoading     Stage = "loading"
+	StageReady       Stage = "ready"
+	StageFailed      Stage = "failed"
+	StageStopping    Stage = "stopping"
 )
 
 // snapshot is the state at one time.

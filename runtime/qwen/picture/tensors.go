@@ -3,6 +3,7 @@ package picture
 import (
 	"fmt"
 	"math"
+	"slices"
 )
 
 // AppendVAE appends the picture as the VAE's encoder takes it, samples v/255·2−1 in -1 to 1,
@@ -14,6 +15,7 @@ func (p *RGB) AppendVAE(dst []float32) []float32 {
 	for v := range table {
 		table[v] = float32(2*float32(float32(v)/255)) - 1
 	}
+	dst = slices.Grow(dst, len(p.Pix))
 	for _, v := range p.Pix {
 		dst = append(dst, table[v])
 	}

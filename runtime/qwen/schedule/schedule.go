@@ -50,15 +50,19 @@ type Schedule struct {
 
 // New computes the schedule of a picture with that many target tokens, (H/16)·(W/16) for one
 // of H×W pixels, in steps steps. Errors are of kind fault.Usage if steps is not within 1 to
-// MaxSteps or tokens not over 0, and of kind fault.Invalid if the scheduler is none, or one
-// whose levels don't fall from 1 to above 0, as with shifts beyond float32 or with one step and
-// a terminal (where diffusers divides by zero).
+// MaxSteps, tokens not over 0, or it is one step to a terminal (where diffusers divides by
+// zero), and of kind fault.Invalid if the scheduler is none, or one whose levels don't fall from
+// 1 to above 0, as with shifts beyond float32.
 func New(s manifests.Scheduler, steps, tokens int) (Schedule, error) {
 	if steps < 1 || steps > MaxSteps || tokens < 1 {
 		return Schedule{}, fault.Wrap(fault.Usage, "", fmt.Errorf("making a schedule of %d steps for %d tokens: want 1 to %d steps and 1 token or more", steps, tokens, MaxSteps))
 	}
 	if err := s.Check(); err != nil {
 		return Schedule{}, fault.Wrap(fault.Invalid, "", fmt.Errorf("making a schedule: %w", err))
+	}
+	if steps == 1 && s.ShiftTerminal != 0 {
+		err := fmt.Errorf("making a schedule of 1 step: its one level, 1, cannot be %g as well, which the scheduler ends at", s.ShiftTerminal)
+		return Schedule{}, fault.Wrap(fault.Usage, "take 2 steps or more", err)
 	}
 	out := Schedule{mu: Mu(s, tokens), sigmas: make([]float32, steps+1)}
 	levels := out.sigmas[:steps]

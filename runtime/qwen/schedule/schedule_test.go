@@ -104,7 +104,7 @@ func TestNewRefuses(t *testing.T) {
 		"no tokens":              {baseSchedule, 1, 0, fault.Usage, "0 tokens"},
 		"no scheduler":           {manifests.Scheduler{}, 1, 1, fault.Invalid, "want a rising range"},
 		"terminal 1":             {with(func(s *manifests.Scheduler) { s.ShiftTerminal = 1 }), 2, 1, fault.Invalid, "shiftTerminal is 1"},
-		"one step to a terminal": {baseSchedule, 1, 4096, fault.Invalid, "sigma 0 is NaN"},
+		"one step to a terminal": {baseSchedule, 1, 4096, fault.Usage, "schedule of 1 step"},
 		"shift over float32":     {with(func(s *manifests.Scheduler) { s.BaseShift, s.MaxShift = 100, 100 }), 2, 1, fault.Invalid, "sigma 0 is NaN"},
 		"shift below float32":    {with(func(s *manifests.Scheduler) { s.BaseShift, s.MaxShift = -200, -200 }), 2, 1, fault.Invalid, "sigma 0 is NaN"},
 		"shift that flattens":    {with(func(s *manifests.Scheduler) { s.BaseShift, s.MaxShift = 40, 40 }), 2, 1, fault.Invalid, "sigma"},

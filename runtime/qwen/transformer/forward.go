@@ -15,16 +15,17 @@ const (
 )
 
 // Forward predicts the velocity of the target's tokens at a step: [target tokens, InChannels],
-// F32, newly taken from the arena. x [target tokens, InChannels] is the noisy target, refs
-// [reference tokens, InChannels] are the references' tokens in their order, the zero Tensor
-// if there are none; both are of either kind. text is one of this edit's.
+// F32, newly taken from the arena. Steps count from 0; messages count them from 1. x [target
+// tokens, InChannels] is the noisy target, refs [reference tokens, InChannels] are the
+// references' tokens in their order, the zero Tensor if there are none; both are of either
+// kind. text is one of this edit's.
 //
 // Forward calls the backend and waits for nothing: what goes wrong in the backend, a value
 // that is not finite among it, shows where the result is downloaded. ctx is looked at before
 // each block. After an error the arena is as it was.
 func (r *Run) Forward(ctx context.Context, step int, x, refs compute.Tensor, text Text) (compute.Tensor, error) {
 	if err := r.accepts(step, x, refs, text); err != nil {
-		return compute.Tensor{}, fmt.Errorf("predicting step %d: %w", step, err)
+		return compute.Tensor{}, fmt.Errorf("predicting step %d: %w", step+1, err)
 	}
 	b := r.model.backend
 	before := b.Mark()
@@ -34,13 +35,13 @@ func (r *Run) Forward(ctx context.Context, step int, x, refs compute.Tensor, tex
 	for i := range r.model.blocks {
 		if err := ctx.Err(); err != nil {
 			b.Reset(before)
-			return compute.Tensor{}, fmt.Errorf("predicting step %d: stopped before block %d of %d: %w", step, i, len(r.model.blocks), err)
+			return compute.Tensor{}, fmt.Errorf("predicting step %d: stopped before block %d of %d: %w", step+1, i, len(r.model.blocks), err)
 		}
 		f.block(i)
 	}
 	norm := compute.Mod{Table: r.normOut, Row: step, Rest: step, Scale: 0, Shift: 1, PlusOne: true}
 	b.Linear(out, r.model.projOut, f.image.Slice(0, r.target), layerNorm(norm), compute.Post{})
-	b.Finite(out, fmt.Sprintf("the prediction of step %d", step))
+	b.Finite(out, fmt.Sprintf("the prediction of step %d", step+1))
 	b.Reset(mark)
 	return out, nil
 }
@@ -109,7 +110,7 @@ func (f *pass) block(i int) {
 // debug looks at a stream behind a block, where the edit asks for it.
 func (f *pass) debug(stream compute.Tensor, name string, block int) {
 	if f.edit.Debug {
-		f.backend.Finite(stream, fmt.Sprintf("the %s stream behind block %d of step %d", name, block, f.step))
+		f.backend.Finite(stream, fmt.Sprintf("the %s stream behind block %d of step %d", name, block, f.step+1))
 	}
 }
 

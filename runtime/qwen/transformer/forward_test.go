@@ -88,7 +88,7 @@ func TestCancel(t *testing.T) {
 // TestNotFinite: a NaN is an error that names the step, and the block where it is looked for.
 func TestNotFinite(t *testing.T) {
 	g := readGolden(t)
-	for debug, want := range map[bool]string{false: "the prediction of step 1", true: "the image stream behind block 0 of step 1"} {
+	for debug, want := range map[bool]string{false: "the prediction of step 2", true: "the image stream behind block 0 of step 2"} {
 		s := newScene(t, ref.Options{ArenaBytes: 1 << 24}, false)
 		in := s.begin(g, "one", compute.F32)
 		in.run.edit.Debug = debug
@@ -122,8 +122,8 @@ func TestForwardRefuses(t *testing.T) {
 	alone := s.begin(g, "none", compute.Act)
 	before := s.backend.Mark()
 	for want, call := range map[string]func() (compute.Tensor, error){
-		"predicting step 2: the edit has 2 steps":      func() (compute.Tensor, error) { return in.run.Forward(t.Context(), 2, in.x, in.refs, in.text) },
-		"predicting step -1: the edit has 2 steps":     func() (compute.Tensor, error) { return in.run.Forward(t.Context(), -1, in.x, in.refs, in.text) },
+		"predicting step 3: the edit has 2 steps":      func() (compute.Tensor, error) { return in.run.Forward(t.Context(), 2, in.x, in.refs, in.text) },
+		"predicting step 0: the edit has 2 steps":      func() (compute.Tensor, error) { return in.run.Forward(t.Context(), -1, in.x, in.refs, in.text) },
 		"the text is not one of this edit's":           func() (compute.Tensor, error) { return in.run.Forward(t.Context(), 0, in.x, in.refs, alone.text) },
 		"the target is act[24×64], want 60×64":         func() (compute.Tensor, error) { return in.run.Forward(t.Context(), 0, in.refs, in.refs, in.text) },
 		"the references are act[60×64], want 24×64":    func() (compute.Tensor, error) { return in.run.Forward(t.Context(), 0, in.x, in.x, in.text) },

@@ -276,9 +276,10 @@ def speed(net, keep, cases):
     out = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "cuda": torch.version.cuda, "diffusers": diffusers.__version__}
     torch.cuda.reset_peak_memory_stats()
     f = forward(net, keep, "large", cases["large"][0])
-    with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
-        out["forward cudnn attention, ms"] = timed(f)
-    out["forward default attention, ms"] = timed(f)
+    out["forward, default attention, ms"] = timed(f)
+    for name, backend in (("cuDNN", SDPBackend.CUDNN_ATTENTION), ("flash", SDPBackend.FLASH_ATTENTION)):
+        with sdpa_kernel(backend):
+            out[f"forward, {name} attention, ms"] = timed(f)
     out["peak bytes"] = torch.cuda.max_memory_allocated()
     a, b = (torch.randn(8192, 8192, device=DEVICE, dtype=torch.bfloat16) for _ in range(2))
     out["product of 8192, TFLOP/s"] = 2 * 8192**3 / timed(lambda: a @ b)[0] / 1e9
