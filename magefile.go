@@ -187,7 +187,7 @@ func (Bench) Pull(ctx context.Context, size *string, runs *int, json *bool) erro
 	return measured(r, err, json)
 }
 
-// Kernels compiles the CUDA kernels to PTX, with Debian's clang-19, which it installs as root; -check=true changes nothing and says what would.
+// Kernels compiles the CUDA kernels to PTX, with Debian's clang-19, which it installs as root, and to machine code where ptxas is in PATH; -check=true changes nothing and says what would.
 func Kernels(ctx context.Context, check *bool) error {
 	if _, err := exec.LookPath(build.Compiler); err != nil && os.Geteuid() == 0 {
 		if err := install(build.Package); err != nil {

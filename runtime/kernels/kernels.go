@@ -1,8 +1,9 @@
 // Package kernels computes the operations of package compute on an NVIDIA GPU.
 //
-// Sources are .cu files with our own header in place of CUDA's; the PTX in them is
-// committed (package build) and compiled by the driver for the device that it finds,
-// compute capability 8.0 or later. Each .cu file states what its kernels take.
+// Sources are .cu files with our own header in place of CUDA's; their PTX is committed
+// (package build), and machine code of it for the most likely devices (package cubin). For
+// others of compute capability 8.0 or later the driver compiles the PTX, which takes it
+// seconds at a first start. Each .cu file states what its kernels take.
 //
 // # Number formats
 //

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
+	"github.com/plimsoll-oci/plimsoll/runtime/kernels/cubin"
 )
 
 //go:embed ptx/*.ptx
@@ -21,9 +22,22 @@ var ptx embed.FS
 type module struct {
 	name string
 	text []byte
+	code []byte        // machine code for the device; nil where there is none
 	done chan struct{} // closed once the driver has compiled it, or failed to
 	m    *cuda.Module
 	err  error
+}
+
+// load loads machine code, and PTX where there is none or the driver, being older than the
+// assembler, does not take it.
+func (m *module) load(c *cuda.Context) {
+	defer close(m.done)
+	if m.code != nil {
+		if m.m, m.err = c.Load(m.name, m.code); m.err == nil {
+			return
+		}
+	}
+	m.m, m.err = c.Load(m.name, m.text)
 }
 
 // function is a kernel, and what the driver does not check of a launch.
@@ -50,6 +64,8 @@ const (
 )
 
 // newFunctions lists the kernels for the targets, and starts to compile them.
+//
+// A device gets machine code where there is some that it runs: then nothing is compiled.
 func newFunctions(c *cuda.Context, targets ...string) (*functions, error) {
 	a := &functions{named: map[string]*function{}, stopped: make(chan struct{})}
 	for _, target := range targets {
@@ -58,7 +74,7 @@ func newFunctions(c *cuda.Context, targets ...string) (*functions, error) {
 			return nil, err
 		}
 		for _, file := range files {
-			if err := a.add(file); err != nil {
+			if err := a.add(file, architecture(target, c.Device().Capability)); err != nil {
 				return nil, err
 			}
 		}
@@ -67,13 +83,28 @@ func newFunctions(c *cuda.Context, targets ...string) (*functions, error) {
 	return a, nil
 }
 
+// architecture is the one whose machine code, of PTX for a target, a device runs.
+func architecture(target string, c cuda.Capability) string {
+	switch {
+	case target == hopper:
+		return hopper
+	case c.Major == 9:
+		return "sm_90"
+	case c.Major == 8:
+		return ampere
+	}
+	return "" // there is none for others
+}
+
 // add lists the kernels of a file.
-func (a *functions) add(file string) error {
+func (a *functions) add(file, architecture string) error {
 	text, err := ptx.ReadFile(file)
 	if err != nil {
 		return err
 	}
 	m := &module{name: strings.TrimPrefix(file, "ptx/"), text: text, done: make(chan struct{})}
+	name, _, _ := strings.Cut(m.name, ".")
+	m.code = cubin.Find(name, architecture, text)
 	a.waiting = append(a.waiting, m)
 	for name, params := range entries(text) {
 		a.named[name] = &function{module: m, params: params}
@@ -93,8 +124,7 @@ func (a *functions) compile(c *cuda.Context) {
 		m := a.waiting[0]
 		a.waiting = a.waiting[1:]
 		a.mu.Unlock()
-		m.m, m.err = c.Load(m.name, m.text)
-		close(m.done)
+		m.load(c)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
+	"github.com/plimsoll-oci/plimsoll/runtime/kernels/cubin"
 )
 
 // Every kernel that asks for shared memory is one that there is, and no name is there twice.
@@ -100,8 +101,29 @@ func BenchmarkGPUCompile(b *testing.B) {
 				require.NoError(b, err)
 			}
 		})
+		b.Run("machine code of "+f.Name(), func(b *testing.B) {
+			text, err := ptx.ReadFile("ptx/" + f.Name())
+			require.NoError(b, err)
+			name, target, _ := strings.Cut(strings.TrimSuffix(f.Name(), ".ptx"), ".")
+			code := cubin.Find(name, architecture(target, devices[0].Capability), text)
+			if code == nil {
+				b.Skip("there is none for the device")
+			}
+			for range b.N {
+				_, err := c.Load(f.Name(), code)
+				require.NoError(b, err)
+			}
+		})
 	}
 	require.NoError(b, c.Close())
+}
+
+// Machine code is for the device's architecture; who has none gets PTX.
+func TestArchitecture(t *testing.T) {
+	require.Equal(t, "sm_90a", architecture(hopper, cuda.Capability{Major: 9}))
+	require.Equal(t, "sm_90", architecture(ampere, cuda.Capability{Major: 9}))
+	require.Equal(t, "sm_80", architecture(ampere, cuda.Capability{Major: 8, Minor: 9}))
+	require.Empty(t, architecture(ampere, cuda.Capability{Major: 12}))
 }
 
 // Sources and comments are in the tree, not in the program.

@@ -2,6 +2,12 @@
 // NVIDIA's driver compiles for the device that it finds. The PTX is committed, so that only
 // who changes a kernel needs a compiler.
 //
+// Compiling PTX takes the driver seconds at a program's first start. Where NVIDIA's assembler
+// is at hand (ptxas, of CUDA's toolkit; PyPI's nvidia-cuda-nvcc has it), the PTX becomes
+// machine code as well, for the architectures that a device of today most likely has. Its
+// files are named by the sum of the PTX: what was made of other PTX is not taken, and the
+// driver compiles.
+//
 // The compiler is Debian's clang, with a header of our own in place of CUDA's. What it
 // writes depends on its version, which is recorded beside the PTX, as are the sums of the
 // sources: a kernel that was changed and not compiled fails a test that needs no compiler.
@@ -65,9 +71,15 @@ func Run(ctx context.Context, o Options) error {
 		return err
 	}
 	if !o.Check {
-		return compile(ctx, o, filepath.Join(o.Dir, Folder), have)
+		if err := compile(ctx, o, filepath.Join(o.Dir, Folder), have); err != nil {
+			return err
+		}
+		return assemble(ctx, o)
 	}
 	if err := CheckSources(o.Dir); err != nil {
+		return err
+	}
+	if err := reportCode(o); err != nil {
 		return err
 	}
 	recorded, err := os.ReadFile(filepath.Join(o.Dir, Folder, VersionFile))
@@ -227,6 +239,8 @@ func compileOne(ctx context.Context, source string) ([]byte, error) {
 	args := append(slices.Clone(flags), "--cuda-gpu-arch="+target(source), filepath.Base(source), "-o", "-")
 	c := exec.CommandContext(ctx, Compiler, args...)
 	c.Dir = filepath.Dir(source) // so that no path gets into the text
+	// A CUDA that clang finds beside a ptxas in PATH would change what it writes.
+	c.Env = append(os.Environ(), "PATH=")
 	var out, messages bytes.Buffer
 	c.Stdout, c.Stderr = &out, &messages
 	if err := c.Run(); err != nil {

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/runtime/kernels/cubin"
 	"github.com/plimsoll-oci/plimsoll/verify/interoptest"
 )
 
@@ -52,6 +53,20 @@ func TestInteropBuild(t *testing.T) {
 	_, err = run(true)
 	require.NoError(t, err)
 
+	// Machine code is made where there is an assembler, by the sum of the PTX, once.
+	require.Contains(t, out, "with ptxas in PATH the kernels target makes it")
+	fakeAssembler(t)
+	_, err = run(false)
+	require.NoError(t, err)
+	made, err := contents(filepath.Join(dir, CodeFolder))
+	require.NoError(t, err)
+	require.Len(t, made, 4, "one.sm_80, one.sm_90, two.sm_90a and the version")
+	require.Equal(t, "Build fake_1\n", string(made[AssemblerFile]))
+	require.Equal(t, "-arch=sm_90a\n", string(made[cubin.Name("two", "sm_90a", text)]))
+	out, err = run(true)
+	require.NoError(t, err)
+	require.NotContains(t, out, "ptxas")
+
 	stale := func(want string) {
 		t.Helper()
 		_, err := run(true)
@@ -80,6 +95,15 @@ func TestInteropBuild(t *testing.T) {
 	_, err = run(false)
 	require.ErrorContains(t, err, "compiling "+filepath.Join(dir, "one.cu"))
 	require.ErrorContains(t, err, "error:")
+}
+
+// fakeAssembler puts a program in PATH that writes what it is asked for.
+func fakeAssembler(t *testing.T) {
+	t.Helper()
+	bin := t.TempDir()
+	script := "#!/bin/sh\nif [ \"$1\" = --version ]; then echo ptxas; echo Build fake_1; else echo $1 > $4; fi\n"
+	require.NoError(t, os.WriteFile(filepath.Join(bin, Assembler), []byte(script), 0o755))
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
 }
 
 func TestParseVersion(t *testing.T) {
