@@ -82,6 +82,9 @@ func (s *starter) start(ctx context.Context) (*qwen.Model, error) {
 // prepare verifies and loads what find found.
 func (s *starter) prepare(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig) (*qwen.Model, error) {
 	c, folder, err := s.complete(ctx, folder, c)
+	if s.download != nil {
+		s.download.client.Close()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -108,7 +111,7 @@ func (s *starter) complete(ctx context.Context, folder *models.Folder, c *manife
 		less := withCheckpoints(c, there)
 		s.log.Warn("a checkpoint is not there", "there", len(there), "of", len(c.Checkpoints), "models", folder.Dir())
 		return less, folder.With(less), nil
-	case !slices.Contains(c.Serve.Priority, manifests.PriorityHub):
+	case c.Serve == nil || !slices.Contains(c.Serve.Priority, manifests.PriorityHub):
 		return c, folder, nil // which the check then says of each file
 	case !s.hub:
 		s.log.Warn(hubOff, "models", folder.Dir())
@@ -118,7 +121,6 @@ func (s *starter) complete(ctx context.Context, folder *models.Folder, c *manife
 	if err != nil {
 		return nil, nil, err
 	}
-	defer d.client.Close()
 	one, err := d.fetch(ctx, folder, c)
 	if err != nil {
 		return nil, nil, err

@@ -162,7 +162,7 @@ func (m *Model) lock(ctx context.Context) error {
 	select {
 	case m.turn <- struct{}{}:
 	case <-ctx.Done():
-		return ctx.Err()
+		return fmt.Errorf("waiting for the edit before this one: %w", ctx.Err())
 	}
 	if m.closed {
 		m.unlock()

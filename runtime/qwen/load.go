@@ -51,6 +51,9 @@ func (m *Model) load(ctx context.Context, folder *models.Folder, c *manifests.Mo
 	if c.Serve == nil {
 		return fault.Wrap(fault.Invalid, "", fmt.Errorf("reading model.json: it has no checkpoint to serve"))
 	}
+	if a := c.Serve; a.PixelArea < 1 || a.ConditionArea < 1 {
+		return fault.Wrap(fault.Invalid, "", fmt.Errorf("reading model.json: pixelArea is %d and conditionArea %d, both must be positive", a.PixelArea, a.ConditionArea))
+	}
 	m.areas = *c.Serve
 	f, err := findBase(folder, c)
 	if err != nil {

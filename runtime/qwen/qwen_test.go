@@ -15,8 +15,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
+	"github.com/plimsoll-oci/plimsoll/runtime/models"
 	"github.com/plimsoll-oci/plimsoll/runtime/plan"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen/picture"
 	"github.com/plimsoll-oci/plimsoll/runtime/ref"
@@ -361,6 +363,28 @@ func textConfig(t *testing.T) []byte {
 	data, err := io.ReadAll(io.NewSectionReader(c, 0, c.Size()))
 	require.NoError(t, err)
 	return data
+}
+
+// TestLoadNeedsAreas: a model.json that says nothing of pictures serves none.
+func TestLoadNeedsAreas(t *testing.T) {
+	data, ok := manifests.Embedded("qwen-image-edit")
+	require.True(t, ok)
+	manifest, err := manifests.Parse(data)
+	require.NoError(t, err)
+	folder, c, err := models.Discover(writeGolden(t, editClass), manifest)
+	require.NoError(t, err)
+	for want, serve := range map[string]*manifests.Serve{
+		"it has no checkpoint to serve":       nil,
+		"pixelArea is 0 and conditionArea 1,": {ConditionArea: 1},
+		"pixelArea is 1 and conditionArea 0,": {PixelArea: 1},
+	} {
+		c.Serve = serve
+		o := onRef(ref.Options{ArenaBytes: 1 << 10})
+		o.Checkpoints = []string{"plain"}
+		_, err = Load(t.Context(), folder, c, o)
+		require.ErrorContains(t, err, want)
+		require.Equal(t, fault.Invalid, fault.KindOf(err))
+	}
 }
 
 // TestLoadErrors: files that are no model of this pipeline are named.
