@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
 	"os"
@@ -92,7 +93,7 @@ func (e *editFlags) run(ctx context.Context, p *program, _ []string) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	machine, err := chooseMachine(*e.start.device, log)
+	machine, err := chooseMachine(*e.start.device, *e.start.weights, log)
 	if err != nil {
 		return err
 	}
@@ -229,8 +230,14 @@ func parseSize(text string) (s picture.Size, err error) {
 	return s, nil
 }
 
+// load reads a picture, of a file that is none no more than a picture may have.
 func load(name string) (*picture.RGB, error) {
-	data, err := os.ReadFile(name)
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, fault.Wrap(fault.Usage, "", fmt.Errorf("reading the picture: %w", err))
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, int64(editLimits.Bytes)+1))
 	if err != nil {
 		return nil, fault.Wrap(fault.Usage, "", fmt.Errorf("reading the picture: %w", err))
 	}

@@ -209,10 +209,26 @@ func TestEditWithImage(t *testing.T) {
 	c.ModelsDir = "/app/models"
 	config := filepath.Join(t.TempDir(), "model.json")
 	writeConfig(t, c, config)
-	args := []string{"edit", "-device=cpu", "-config=" + config, "-models=" + dir, "-image=" + in, "-prompt=x", "-out=" + filepath.Join(dir, "out.png"), "-steps=2", "-verify=full"}
+	state := t.TempDir()
+	args := []string{"edit", "-device=cpu", "-config=" + config, "-models=" + dir, "-image=" + in, "-prompt=x", "-out=" + filepath.Join(dir, "out.png"), "-steps=2", "-state=" + state, "-verify=full"}
 	code, _, stderr := call(t, args...)
 	require.Equal(t, 0, code, stderr)
 	require.NotContains(t, stderr, "no-sum")
+	sums, err := os.ReadFile(filepath.Join(state, "verified.jsonl"))
+	require.NoError(t, err)
+	require.Contains(t, string(sums), c.Files[0].SHA256)
+
+	// One bit of a weight: full sees it, structure does not.
+	vae := filepath.Join(dir, "models--Qwen--Qwen-Image-Edit", "snapshots", c.Sources[0].Commit, "vae", "diffusion_pytorch_model.safetensors")
+	data, err = os.ReadFile(vae)
+	require.NoError(t, err)
+	data[len(data)-2] ^= 1
+	require.NoError(t, os.WriteFile(vae, data, 0o666))
+	code, _, stderr = call(t, args...)
+	require.Equal(t, 5, code)
+	require.Contains(t, stderr, "code=sha256 object=Qwen--Qwen-Image-Edit/vae/diffusion_pytorch_model.safetensors")
+	code, _, stderr = call(t, append(args, "-verify=structure")...)
+	require.Equal(t, 0, code, stderr)
 
 	c.Serve = nil
 	writeConfig(t, c, config)

@@ -23,6 +23,14 @@ const (
 	deviceCPU  = "cpu"
 )
 
+// The ways to hold 4-bit weights that -weights names.
+const (
+	weightsAuto   = "auto"
+	weightsPacked = "packed"
+	weightsWhole  = "whole"
+	weightsInt8   = "int8"
+)
+
 const (
 	// gpuReserve is what stays free on a GPU beside weights and activations: compiled kernels,
 	// unpacked weights of one linear, and what the driver takes as it goes along.
@@ -30,10 +38,10 @@ const (
 	// gpuArena is how many times the activations of a usual picture a GPU's arena has room
 	// for, where there is memory: larger pictures and longer prompts are welcome.
 	gpuArena = 3
-	// gpuScratch is how many times its tensors a GPU's arena must hold: an operation has there,
-	// for as long as it runs, at most a second form of one of its inputs.
-	gpuScratch = 2
 )
+
+// hopper is the compute capability of the one generation with kernels for weights in 8 bits.
+var hopper = cuda.Capability{Major: 9, Minor: 0}
 
 // errRoom is about a model that does not fit into a device's memory.
 var errRoom = errors.New("the model does not fit")
@@ -42,6 +50,7 @@ var errRoom = errors.New("the model does not fit")
 type machine struct {
 	driver *cuda.Driver
 	device cuda.Device
+	held   kernels.Held
 	// joined ends the early opening of the GPU, which a backend has joined.
 	joined func()
 }
@@ -49,7 +58,12 @@ type machine struct {
 // chooseMachine finds the device. auto is the first GPU that the driver shows, and the CPU
 // where there is no driver or no GPU, which is said; a driver that is there and does not work
 // is an error.
-func chooseMachine(want string, log *slog.Logger) (machine, error) {
+func chooseMachine(want, weights string, log *slog.Logger) (machine, error) {
+	switch weights {
+	case weightsAuto, weightsPacked, weightsWhole, weightsInt8:
+	default:
+		return machine{}, fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: weights is %q; %q, %q, %q and %q are known", weights, weightsAuto, weightsPacked, weightsWhole, weightsInt8))
+	}
 	switch want {
 	case deviceCPU:
 		return machine{}, nil
@@ -69,9 +83,16 @@ func chooseMachine(want string, log *slog.Logger) (machine, error) {
 	if err != nil {
 		return machine{}, err
 	}
-	d := devices[0]
-	log.Info("device", "name", d.Name, "computeCapability", d.Capability.String(), "totalMemory", d.TotalMemory, "driver", driver.Release())
-	return machine{driver, d, openEarly(driver, d)}, nil
+	m := machine{driver: driver, device: devices[0], joined: openEarly(driver, devices[0])}
+	switch {
+	case weights == weightsInt8 || weights == weightsAuto && m.device.Capability == hopper:
+		m.held = kernels.EightBits
+	case weights == weightsWhole:
+		m.held = kernels.Whole
+	}
+	log.Info("device", "name", m.device.Name, "computeCapability", m.device.Capability.String(), "totalMemory", m.device.TotalMemory,
+		"driver", driver.Release(), "eightBits", m.held == kernels.EightBits)
+	return m, nil
 }
 
 // openEarly opens a GPU, which takes 0.1 s and more, beside what comes before a backend is made
@@ -92,12 +113,17 @@ func openEarly(driver *cuda.Driver, d cuda.Device) (joined func()) {
 	})
 }
 
-// actBytes is the size of an activation on the machine.
-func (m machine) actBytes() int {
-	if m.driver != nil {
-		return 2
+// plan says whose memory is planned.
+func (m machine) plan() plan.Options {
+	switch {
+	case m.driver == nil:
+		return plan.Options{ActBytes: 4}
+	case m.held == kernels.EightBits:
+		return plan.Options{SVDQ: plan.Int8, Temporaries: true}
+	case m.held == kernels.Whole:
+		return plan.Options{SVDQ: plan.Whole, Temporaries: true}
 	}
-	return 4
+	return plan.Options{Temporaries: true}
 }
 
 // open makes the machine's backend for a model.
@@ -114,16 +140,16 @@ func (m machine) open(need plan.Result) (compute.Backend, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	peak := gpuScratch * need.Total.ArenaPeak
+	peak := need.Total.ArenaPeak
 	arena := min(free-need.WeightBytes-gpuReserve, gpuArena*peak)
 	if arena < peak {
 		err := fmt.Errorf("loading the model into %s: %w: weights take %d bytes, activations %d and the driver's part %d, there are %d free",
 			m.device.Name, errRoom, need.WeightBytes, peak, int64(gpuReserve), free)
 		return nil, 0, fault.Wrap(fault.Resource, "free the GPU of other programs, or use one with more memory", err)
 	}
-	b, err := kernels.New(m.driver, m.device, kernels.Options{ArenaBytes: arena})
+	b, err := kernels.New(m.driver, m.device, kernels.Options{ArenaBytes: arena, Held: m.held})
 	m.joined()
-	return b, arena / gpuScratch, err
+	return b, arena, err
 }
 
 // describe is the machine as the service's answers have it.

@@ -43,7 +43,7 @@ func (p *program) serve(ctx context.Context, flags startFlags, config server.Con
 		return err
 	}
 	defer closer.Close()
-	machine, err := chooseMachine(*flags.device, log)
+	machine, err := chooseMachine(*flags.device, *flags.weights, log)
 	if err != nil {
 		return err
 	}
@@ -127,13 +127,19 @@ func (e *editor) Edit(ctx context.Context, wish server.Edit) (*server.Edited, er
 		Checkpoint: wish.Model, Pictures: wish.Pictures, Prompt: wish.Prompt, Negative: wish.NegativePrompt,
 		Steps: wish.Steps, TrueCFGScale: wish.TrueCFGScale, Seed: wish.Seed, Progress: wish.Progress,
 	})
-	switch {
-	case errors.Is(err, qwen.ErrMemory), errors.Is(err, cuda.ErrMemory):
-		return nil, fmt.Errorf("%w: %w", server.ErrMemory, err)
-	case errors.Is(err, qwen.ErrUnusable), errors.Is(err, cuda.ErrLost), errors.Is(err, cuda.ErrHung):
-		return nil, fmt.Errorf("%w: %w", server.ErrUnusable, err)
-	case err != nil:
-		return nil, err
+	if err != nil {
+		return nil, forService(err)
 	}
 	return &server.Edited{Picture: done.Picture, Duration: done.Times.Total(), PeakMemory: done.ArenaBytes}, nil
+}
+
+// forService says of an edit's error what the service has to know.
+func forService(err error) error {
+	switch {
+	case errors.Is(err, qwen.ErrUnusable), errors.Is(err, cuda.ErrLost), errors.Is(err, cuda.ErrHung):
+		return fmt.Errorf("%w: %w", server.ErrUnusable, err)
+	case errors.Is(err, qwen.ErrMemory), errors.Is(err, cuda.ErrMemory):
+		return fmt.Errorf("%w: %w", server.ErrMemory, err)
+	}
+	return err
 }

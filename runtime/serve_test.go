@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"os"
@@ -17,7 +18,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/plimsoll-oci/plimsoll/manifests"
+	"github.com/plimsoll-oci/plimsoll/runtime/compute"
+	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
+	"github.com/plimsoll-oci/plimsoll/runtime/models"
+	"github.com/plimsoll-oci/plimsoll/runtime/plan"
+	"github.com/plimsoll-oci/plimsoll/runtime/qwen"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen/picture"
+	"github.com/plimsoll-oci/plimsoll/runtime/ref"
+	"github.com/plimsoll-oci/plimsoll/runtime/server"
 )
 
 // log is what a service writes while it runs.
@@ -140,8 +149,21 @@ func TestServe(t *testing.T) {
 	_, err = picture.Decode(got, editLimits)
 	require.NoError(t, err)
 
-	wish["model"] = "plain"
+	wish["model"], wish["num_inference_steps"], wish["true_cfg_scale"], wish["negative_prompt"] = "plain", 3, 2.5, "a blue hat"
+	code, answer = s.edit(t, wish)
+	require.Equal(t, http.StatusOK, code, "%v", answer)
+	exit, _, stderr = call(t, "edit", "-models="+models, "-model=demo", "-image="+in, "-prompt=a red hat", "-seed=5", "-out="+out,
+		"-checkpoint=plain", "-steps=3", "-cfg=2.5", "-negative=a blue hat")
+	require.Equal(t, 0, exit, stderr)
+	want, err = os.ReadFile(out)
+	require.NoError(t, err)
+	require.Equal(t, base64.StdEncoding.EncodeToString(want), answer["edited_image"])
+
 	wish["num_inference_steps"] = 1
+	code, answer = s.edit(t, wish)
+	require.Equal(t, http.StatusUnprocessableEntity, code)
+	require.Contains(t, answer["detail"], "making a schedule of 1 step")
+	wish["num_inference_steps"] = 2
 	wish["prompt"] = string(bytes.Repeat([]byte("word "), 1500))
 	code, answer = s.edit(t, wish)
 	require.Equal(t, http.StatusUnprocessableEntity, code)
@@ -205,4 +227,52 @@ func TestServeNamesWhatIsMissing(t *testing.T) {
 	r := runProgram(t, nil, "serve")
 	require.Equal(t, 2, r.code)
 	require.Contains(t, r.stderr, "hint: -models=DIR names the folder of a model, -config=PATH a model.json")
+}
+
+// TestEditorErrors: what the service has to tell apart it can.
+func TestEditorErrors(t *testing.T) {
+	data, ok := manifests.Embedded("demo")
+	require.True(t, ok)
+	m, err := manifests.Parse(data)
+	require.NoError(t, err)
+	folder, c, err := models.Discover(writeSet(t), m)
+	require.NoError(t, err)
+	load := func(arena int64) (*editor, *ref.Backend) {
+		b := ref.New(ref.Options{ArenaBytes: arena})
+		open := func(plan.Result) (compute.Backend, int64, error) { return b, arena, nil }
+		m, err := qwen.Load(t.Context(), folder, c, qwen.Options{Open: open, Plan: plan.Options{ActBytes: 4}, Checkpoints: []string{"lightning"}})
+		require.NoError(t, err)
+		t.Cleanup(func() { m.Close() })
+		return &editor{m, c}, b
+	}
+	wish := server.Edit{Pictures: []*picture.RGB{{W: 8, H: 8, Pix: make([]byte, 192)}}, Prompt: "x", Steps: 2, TrueCFGScale: 1, Progress: func(int, int) {}}
+	small, _ := load(1 << 16)
+	_, err = small.Edit(t.Context(), wish)
+	require.ErrorIs(t, err, server.ErrMemory)
+	require.NotErrorIs(t, err, server.ErrUnusable)
+
+	e, b := load(1 << 24)
+	done, err := e.Edit(t.Context(), wish)
+	require.NoError(t, err)
+	require.Positive(t, done.PeakMemory)
+	wish.Progress = func(int, int) {
+		defer b.Reset(b.Mark())
+		x := b.Alloc(compute.F32, 1, 1)
+		b.Upload(x, []float32{float32(math.Inf(1))})
+		b.Finite(x, "what the test broke")
+	}
+	_, err = e.Edit(t.Context(), wish)
+	require.ErrorContains(t, err, "what the test broke")
+	require.NotErrorIs(t, err, server.ErrUnusable)
+	require.NotErrorIs(t, err, server.ErrMemory)
+	wish.Progress = func(int, int) {}
+	_, err = e.Edit(t.Context(), wish)
+	require.NoError(t, err)
+
+	for _, cause := range []error{qwen.ErrUnusable, cuda.ErrLost, cuda.ErrHung} {
+		require.ErrorIs(t, forService(cause), server.ErrUnusable)
+	}
+	for _, cause := range []error{qwen.ErrMemory, cuda.ErrMemory} {
+		require.ErrorIs(t, forService(cause), server.ErrMemory)
+	}
 }

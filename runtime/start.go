@@ -16,6 +16,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
+	"github.com/plimsoll-oci/plimsoll/runtime/kernels"
 	"github.com/plimsoll-oci/plimsoll/runtime/models"
 	"github.com/plimsoll-oci/plimsoll/runtime/plan"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen"
@@ -38,16 +39,17 @@ const (
 type startFlags struct {
 	folder                folderFlags
 	verify, state, source *string
-	device                *string
+	device, weights       *string
 }
 
 func declareStart(flags *flag.FlagSet) startFlags {
 	return startFlags{
-		folder: declareFolder(flags),
-		verify: flags.String("verify", verifyStructure, "`HOW` to verify first: "+verifyStructure+" looks at sizes and headers, "+verifyFull+" takes the sums of all bytes that are not remembered"),
-		state:  flags.String("state", "", "`DIR` to remember sums in (default $"+envState+", else the user's cache folder)"),
-		device: flags.String("device", deviceAuto, "`WHAT` edits run on: "+deviceCUDA+" is the first GPU that CUDA_VISIBLE_DEVICES shows, "+deviceCPU+" plain Go, "+deviceAuto+" a GPU if there is one"),
-		source: flags.String("model", "qwen-image-edit", "`NAME` of the model that a folder without model.json holds"),
+		folder:  declareFolder(flags),
+		verify:  flags.String("verify", verifyStructure, "`HOW` to verify first: "+verifyStructure+" looks at sizes and headers, "+verifyFull+" takes the sums of all bytes that are not remembered"),
+		state:   flags.String("state", "", "`DIR` to remember sums in (default $"+envState+", else the user's cache folder)"),
+		device:  flags.String("device", deviceAuto, "`WHAT` edits run on: "+deviceCUDA+" is the first GPU that CUDA_VISIBLE_DEVICES shows, "+deviceCPU+" plain Go, "+deviceAuto+" a GPU if there is one"),
+		weights: flags.String("weights", weightsAuto, "`HOW` a GPU holds 4-bit weights: "+weightsPacked+" as they are, "+weightsWhole+" in bfloat16, four times as large, "+weightsInt8+" in 8 bits, faster, on Hopper alone, "+weightsAuto+" the faster that it can"),
+		source:  flags.String("model", "qwen-image-edit", "`NAME` of the model that a folder without model.json holds"),
 	}
 }
 
@@ -81,6 +83,9 @@ func (s *starter) start(ctx context.Context) (*qwen.Model, error) {
 // prepare verifies and loads what find found.
 func (s *starter) prepare(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig) (*qwen.Model, error) {
 	c, folder, err := s.complete(ctx, folder, c)
+	if s.download != nil {
+		s.download.client.Close()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -145,7 +150,7 @@ func (s *starter) complete(ctx context.Context, folder *models.Folder, c *manife
 		less := withCheckpoints(c, there)
 		s.log.Warn("a checkpoint is not there", "there", len(there), "of", len(c.Checkpoints), "models", folder.Dir())
 		return less, folder.With(less), nil
-	case !slices.Contains(c.Serve.Priority, manifests.PriorityHub):
+	case c.Serve == nil || !slices.Contains(c.Serve.Priority, manifests.PriorityHub):
 		return c, folder, nil // which the check then says of each file
 	case !s.hub:
 		s.log.Warn(hubOff, "models", folder.Dir())
@@ -155,7 +160,6 @@ func (s *starter) complete(ctx context.Context, folder *models.Folder, c *manife
 	if err != nil {
 		return nil, nil, err
 	}
-	defer d.client.Close()
 	one, err := d.fetch(ctx, folder, c)
 	if err != nil {
 		return nil, nil, err
@@ -328,11 +332,16 @@ func (s *starter) checkpoints(c *manifests.ModelConfig) ([]string, error) {
 	return names, nil
 }
 
-// load makes the model on this machine. Where not all checkpoints fit, the last of the
-// priority list stay out, and that is said.
+// load makes the model on this machine. Where not all checkpoints fit, weights take their
+// smaller form, then the last checkpoints of the priority list stay out, and that is said.
 func (s *starter) load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, names []string) (*qwen.Model, error) {
 	for {
-		m, err := qwen.Load(ctx, folder, c, qwen.Options{Open: s.open, ActBytes: s.machine.actBytes(), Checkpoints: names})
+		m, err := qwen.Load(ctx, folder, c, qwen.Options{Open: s.open, Plan: s.machine.plan(), Checkpoints: names})
+		if errors.Is(err, errRoom) && s.machine.held != kernels.Packed && *s.flags.weights == weightsAuto {
+			s.log.Warn("weights stay packed: the model does not fit in 8 bits", "reason", err.Error())
+			s.machine.held = kernels.Packed
+			continue
+		}
 		if err == nil || !errors.Is(err, errRoom) || len(names) == 1 {
 			return m, err
 		}

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/plimsoll-oci/plimsoll/image"
+	"github.com/plimsoll-oci/plimsoll/image/refusals"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 )
 
@@ -188,7 +189,7 @@ func checkRange(header string, from int64) error {
 }
 
 func (r *registry) failed(d v1.Descriptor, err error) error {
-	return mark(fmt.Errorf("reading blob %s of %s: %w", d.Digest, r.repo, err), err)
+	return mark(r.repo, fmt.Errorf("reading blob %s of %s: %w", d.Digest, r.repo, err), err)
 }
 
 // withoutURL takes the address out of a client's error: behind a redirect it is signed.
@@ -202,20 +203,12 @@ func withoutURL(err error) error {
 
 // classify is an error about manifest or config.
 func classify(ref name.Reference, err error) error {
-	return mark(fmt.Errorf("reading %s: %w", ref, withoutURL(err)), err)
-}
-
-// hints maps a registry's answer to the way out.
-var hints = map[int]string{
-	http.StatusUnauthorized:    "log in with docker login, or set up a credential helper",
-	http.StatusForbidden:       "the credentials lack the right to pull from there",
-	http.StatusNotFound:        "check repository and tag: the registry does not have them",
-	http.StatusTooManyRequests: "wait, then run the target again",
+	return mark(ref.Context(), fmt.Errorf("reading %s: %w", ref, withoutURL(err)), err)
 }
 
 // mark gives an error kind and hint: the registry's where it was its answer or the way to
 // it, Invalid where the answer contradicts itself.
-func mark(err, cause error) error {
+func mark(repo name.Repository, err, cause error) error {
 	var answer *transport.Error
 	var certificate *tls.CertificateVerificationError
 	var network net.Error
@@ -223,16 +216,8 @@ func mark(err, cause error) error {
 	switch {
 	case fault.KindOf(cause) != fault.Internal:
 		return err
-	case errors.As(cause, &certificate):
-		return fault.Wrap(fault.Registry, "set SSL_CERT_FILE to a file with the certificate of the registry's authority", err)
-	case errors.As(cause, &answer):
-		hint := hints[answer.StatusCode]
-		if answer.StatusCode >= 500 {
-			hint = "the registry failed: run the target again"
-		}
-		return fault.Wrap(fault.Registry, hint, err)
-	case errors.As(cause, &network), errors.As(cause, &address), isEnd(cause):
-		return fault.Wrap(fault.Registry, "is the registry's address right, and is it running?", err)
+	case errors.As(cause, &certificate), errors.As(cause, &answer), errors.As(cause, &network), errors.As(cause, &address), isEnd(cause):
+		return fault.Wrap(fault.Registry, refusals.Asked{Repository: repo, Reading: true}.Hint(cause), err)
 	case errors.Is(cause, fs.ErrNotExist):
 		return err
 	}

@@ -17,6 +17,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"github.com/plimsoll-oci/plimsoll/image/refusals"
 )
 
 // client speaks with one repository of one registry. ggcr's transport under it finds the
@@ -53,15 +55,12 @@ func (o Options) connect(ctx context.Context, t Target, sources []name.Repositor
 	return &client{repo: t.ref.Context(), http: &http.Client{Transport: tr}}, nil
 }
 
-// notTLS is what net/http says when plain http answers where TLS was begun.
-const notTLS = "server gave HTTP response to HTTPS client"
-
 // unveil is the error of a registry that could not be opened. Where plain http may be spoken
 // ggcr tries both schemes and joins both errors: of a registry without TLS, the one of https
 // says nothing.
 func unveil(err error) error {
 	var answer *transport.Error
-	if !strings.Contains(err.Error(), notTLS) || !errors.As(err, &answer) {
+	if !strings.Contains(err.Error(), refusals.NotTLS) || !errors.As(err, &answer) {
 		return quiet(err)
 	}
 	return &refusal{err: plainly(answer)}

@@ -14,6 +14,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
+	"github.com/plimsoll-oci/plimsoll/image/refusals"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 )
 
@@ -64,7 +65,7 @@ func (u *upload) recover(err error) error {
 	var no *refusal
 	shied := at.phase == sending && u.shy()
 	switch refused := errors.As(err, &no); {
-	case refused && final(no.err):
+	case refused && refusals.Final(no.err):
 		return err
 	case refused && shied && no.err.StatusCode == http.StatusRequestEntityTooLarge:
 		u.unsure = true
@@ -249,7 +250,7 @@ func retry(ctx context.Context, pause time.Duration, ask func() error) error {
 func passing(err error) bool {
 	var answer *transport.Error
 	if errors.As(err, &answer) {
-		return temporary(answer.StatusCode) && !final(answer)
+		return temporary(answer.StatusCode) && !refusals.Final(answer)
 	}
 	var timeout net.Error
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||

@@ -33,9 +33,9 @@
 // anything. A Tensor is a plain value: copying it or taking rows costs nothing.
 //
 // Order and errors. Operations run in the order of their calls, as if each had ended before
-// the next began; a backend may run behind. An error of the machine sticks: later
-// operations do nothing, and Sync, Download and Close return it. So only what comes back to
-// the host has to be looked at.
+// the next began; a backend may run behind. An error sticks: later operations do nothing, and
+// Sync, Download and Close return it, until Renew. So only what comes back to the host has to
+// be looked at.
 //
 // Concurrency. A Backend is used by one goroutine at a time. Two backends are independent.
 package compute
@@ -99,6 +99,9 @@ type Memory interface {
 	Download(values []float32, src Tensor) error
 	// Sync waits for everything before it and returns the error that sticks, or nil.
 	Sync() error
+	// Renew waits, and lets go of an error that was about values or the arena's size: what
+	// comes next runs. It returns the error that stays, which is the machine's.
+	Renew() error
 	// Close waits, gives back everything, weights included, and returns the error that
 	// sticks. Nothing may be called after it.
 	Close() error

@@ -185,6 +185,20 @@ func (b *Backend) Sync() error {
 	return b.err
 }
 
+// Renew lets go of the error that sticks unless it is the device's.
+func (b *Backend) Renew() error {
+	if err := b.Sync(); err == nil {
+		return nil
+	}
+	if b.context.Err() != nil {
+		return b.err
+	}
+	b.err = nil
+	b.checks.pending = b.checks.pending[:0]
+	b.stream.Fill(b.checks.memory, 0xff, 8*maxChecks)
+	return b.Sync()
+}
+
 // Close waits, gives back everything, and returns the error that sticks.
 func (b *Backend) Close() error {
 	b.endIntake()

@@ -22,7 +22,7 @@ const MaxPromptTokens = 1024
 var (
 	// ErrMemory is about a picture whose activations do not fit into the backend's arena.
 	ErrMemory = errors.New("there is too little memory for activations")
-	// ErrUnusable is about a backend with an error that sticks: the model edits nothing more.
+	// ErrUnusable is about a machine with an error that stays: the model edits nothing more.
 	ErrUnusable = errors.New("the backend can run nothing more")
 )
 
@@ -59,10 +59,16 @@ type Edited struct {
 	TrueCFGScale float64
 	Guided       bool
 	Seed         uint64
+	// Tokens are those that the transformer saw.
+	Tokens Tokens
 	// ArenaBytes is the memory that activations took.
 	ArenaBytes int64
 	Times      Times
 }
+
+// Tokens are the transformer's: of the picture that is made, of all references together, and
+// of the prompt with the tokens of the references that the text encoder saw.
+type Tokens struct{ Target, References, Text int }
 
 // Times says where an edit's time went. Waiting for other edits is not in it.
 type Times struct {
@@ -75,10 +81,10 @@ type Times struct {
 func (t Times) Total() time.Duration { return t.Prepare + t.Text + t.Encode + t.Sample + t.Decode }
 
 // Edit edits a picture. Errors of kind fault.Usage are about the wish, those of kind
-// fault.Resource about memory; both come before anything is computed. An error of the backend,
-// such as a prediction that is not finite, wraps ErrUnusable: it sticks, and further edits get
-// it too. When ctx ends the edit does, at the next block of a network, and the model goes on
-// with others. The same wish gives the same picture on the same backend.
+// fault.Resource about memory; both come before anything is computed. A prediction that is not
+// finite is an error of its own edit alone. One of the machine wraps ErrUnusable: it stays, and
+// further edits get it too. When ctx ends the edit does, at the next block of a network, and the
+// model goes on with others. The same wish gives the same picture on the same backend.
 func (m *Model) Edit(ctx context.Context, e Edit) (*Edited, error) {
 	if err := m.lock(ctx); err != nil {
 		return nil, err
@@ -98,10 +104,11 @@ func (m *Model) Edit(ctx context.Context, e Edit) (*Edited, error) {
 		return nil, fault.Wrap(fault.Resource, "ask for a smaller picture, or give the backend more memory", err)
 	}
 	out := &Edited{Checkpoint: j.binding.Name, Steps: j.schedule.Steps(), TrueCFGScale: j.scale, Guided: j.guided(), Seed: e.Seed, ArenaBytes: need}
+	out.Tokens = j.tokens()
 	out.Times.Prepare = time.Since(began)
 	if out.Picture, err = j.run(ctx, m.real, &out.Times); err != nil {
 		err = fmt.Errorf("editing a picture of %v: %w", j.plan.Output, err)
-		if m.real.backend.Sync() != nil {
+		if m.real.backend.Renew() != nil {
 			err = fmt.Errorf("%w: %w", ErrUnusable, err)
 		}
 		return nil, err
@@ -155,7 +162,7 @@ func (m *Model) lock(ctx context.Context) error {
 	select {
 	case m.turn <- struct{}{}:
 	case <-ctx.Done():
-		return ctx.Err()
+		return fmt.Errorf("waiting for the edit before this one: %w", ctx.Err())
 	}
 	if m.closed {
 		m.unlock()

@@ -120,7 +120,7 @@ func goldenModel(t *testing.T, class string, o ref.Options) *Model {
 
 // onRef are options of a model on ref.
 func onRef(o ref.Options) Options {
-	return Options{ActBytes: 4, Open: func(plan.Result) (compute.Backend, int64, error) { return ref.New(o), o.ArenaBytes, nil }}
+	return Options{Plan: plan.Options{ActBytes: 4}, Open: func(plan.Result) (compute.Backend, int64, error) { return ref.New(o), o.ArenaBytes, nil }}
 }
 
 // goldenModelOn loads it on any backend.

@@ -36,7 +36,7 @@ func TestGPUGolden(t *testing.T) {
 		g := readGoldens(t)
 		for name := range g.cases {
 			t.Run(name, func(t *testing.T) {
-				m := goldenModelOn(t, g.class(name), Options{Open: open, ActBytes: 2})
+				m := goldenModelOn(t, g.class(name), Options{Open: open, Plan: plan.Options{Temporaries: true}})
 				first := g.run(t, m, name, 0.03)
 				require.Equal(t, first.Pix, g.run(t, m, name, 0.03).Pix)
 				off, most := 0, 0

@@ -64,7 +64,7 @@ func published(t testing.TB) *Model {
 	require.True(t, ok)
 	manifest, err := manifests.Parse(data)
 	require.NoError(t, err)
-	m := &Model{title: manifest.Title, areas: *manifest.Serve, options: Options{ActBytes: 2}, turn: make(chan struct{}, 1), time: modelTime}
+	m := &Model{title: manifest.Title, areas: *manifest.Serve, options: Options{}, turn: make(chan struct{}, 1), time: modelTime}
 	require.NoError(t, m.parseIndex(read(index)))
 	require.NoError(t, m.parseTokenizer(read("processor/tokenizer.json")))
 	m.processor, err = picture.ParseProcessor(read("processor/preprocessor_config.json"))

@@ -15,8 +15,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
+	"github.com/plimsoll-oci/plimsoll/runtime/models"
 	"github.com/plimsoll-oci/plimsoll/runtime/plan"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen/picture"
 	"github.com/plimsoll-oci/plimsoll/runtime/ref"
@@ -147,8 +149,8 @@ func TestManyPictures(t *testing.T) {
 	require.Greater(t, last+last-before, 4093, "one more fits")
 }
 
-// TestBroken: an error of the backend that sticks is said to, now and later.
-func TestBroken(t *testing.T) {
+// TestNotFinite: a prediction that is not finite ends its edit, and no other.
+func TestNotFinite(t *testing.T) {
 	m := goldenModel(t, editClass, ref.Options{ArenaBytes: 256 << 20})
 	e, b := wish(1), m.real.backend
 	e.Progress = func(int, int) {
@@ -157,13 +159,40 @@ func TestBroken(t *testing.T) {
 		b.Upload(x, []float32{float32(math.NaN())})
 		b.Finite(x, "what the test broke")
 	}
-	for _, e := range []Edit{e, wish(1)} {
-		_, err := m.Edit(t.Context(), e)
+	_, err := m.Edit(t.Context(), e)
+	require.ErrorContains(t, err, "checking what the test broke")
+	require.NotErrorIs(t, err, ErrUnusable)
+	_, err = m.Edit(t.Context(), wish(1))
+	require.NoError(t, err)
+}
+
+// lost is a backend whose machine breaks at the first check.
+type lost struct {
+	compute.Backend
+	broken *error
+}
+
+func (l lost) Finite(compute.Tensor, string) { *l.broken = errors.New("the device is lost") }
+
+func (l lost) Sync() error { return errors.Join(l.Backend.Sync(), *l.broken) }
+
+func (l lost) Download(values []float32, src compute.Tensor) error {
+	return errors.Join(l.Backend.Download(values, src), *l.broken)
+}
+
+func (l lost) Renew() error { return *l.broken }
+
+// TestBroken: an error of the machine is said to stay.
+func TestBroken(t *testing.T) {
+	o, broken := ref.Options{ArenaBytes: 256 << 20}, error(nil)
+	m := goldenModelOn(t, editClass, Options{Plan: plan.Options{ActBytes: 4}, Open: func(plan.Result) (compute.Backend, int64, error) {
+		return lost{ref.New(o), &broken}, o.ArenaBytes, nil
+	}})
+	for range 2 {
+		_, err := m.Edit(t.Context(), wish(1))
 		require.ErrorIs(t, err, ErrUnusable)
-		require.ErrorContains(t, err, "checking what the test broke")
-		require.ErrorContains(t, err, "NaN")
+		require.ErrorContains(t, err, "the device is lost")
 	}
-	require.ErrorContains(t, m.Close(), "what the test broke")
 }
 
 // TestOverflow: predictions that are finite and lead to latents that are not make no picture.
@@ -334,6 +363,28 @@ func textConfig(t *testing.T) []byte {
 	data, err := io.ReadAll(io.NewSectionReader(c, 0, c.Size()))
 	require.NoError(t, err)
 	return data
+}
+
+// TestLoadNeedsAreas: a model.json that says nothing of pictures serves none.
+func TestLoadNeedsAreas(t *testing.T) {
+	data, ok := manifests.Embedded("qwen-image-edit")
+	require.True(t, ok)
+	manifest, err := manifests.Parse(data)
+	require.NoError(t, err)
+	folder, c, err := models.Discover(writeGolden(t, editClass), manifest)
+	require.NoError(t, err)
+	for want, serve := range map[string]*manifests.Serve{
+		"it has no checkpoint to serve":       nil,
+		"pixelArea is 0 and conditionArea 1,": {ConditionArea: 1},
+		"pixelArea is 1 and conditionArea 0,": {PixelArea: 1},
+	} {
+		c.Serve = serve
+		o := onRef(ref.Options{ArenaBytes: 1 << 10})
+		o.Checkpoints = []string{"plain"}
+		_, err = Load(t.Context(), folder, c, o)
+		require.ErrorContains(t, err, want)
+		require.Equal(t, fault.Invalid, fault.KindOf(err))
+	}
 }
 
 // TestLoadErrors: files that are no model of this pipeline are named.

@@ -139,6 +139,12 @@ func (b *Backend) Download(values []float32, src compute.Tensor) error {
 // Sync returns the error that sticks.
 func (b *Backend) Sync() error { return b.err }
 
+// Renew lets go of the error that sticks: here every one is about values or the arena.
+func (b *Backend) Renew() error {
+	b.err = nil
+	return nil
+}
+
 // Close gives the arena back and returns the error that sticks.
 func (b *Backend) Close() error {
 	err := b.release()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -124,4 +125,30 @@ func TestJoin(t *testing.T) {
 	require.ErrorContains(t, err, `tensor "a" is in two files`)
 	_, err = Open(local(t, container(t, "a")[:100]))
 	require.Equal(t, fault.Invalid, fault.KindOf(err))
+}
+
+// mappings counts those of files of this test.
+func mappings(t *testing.T) int {
+	t.Helper()
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		t.Skip("the system does not say what is mapped")
+	}
+	return strings.Count(string(maps), "/"+t.Name())
+}
+
+// TestMappings: as many as there are pieces, until Close; none where files are no set.
+func TestMappings(t *testing.T) {
+	data := container(t, "a")
+	set, err := Open(local(t, data, 100, int64(len(data))-100), local(t, container(t, "b")))
+	require.NoError(t, err)
+	require.Equal(t, 3, mappings(t))
+	require.NoError(t, set.Close())
+	require.NoError(t, set.Close())
+	require.Zero(t, mappings(t))
+	_, err = Open(local(t, data), local(t, container(t, "a", "b")))
+	require.ErrorContains(t, err, `tensor "a" is in two files`)
+	_, err = Open(local(t, data), local(t, data[:100]))
+	require.Error(t, err)
+	require.Zero(t, mappings(t))
 }

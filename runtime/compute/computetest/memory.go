@@ -183,7 +183,16 @@ func finite(m *machine) {
 			require.ErrorContains(m, err, "block 17's image stream")
 			require.NotContains(m, err.Error(), "another thing", "the first error sticks")
 			require.ErrorIs(m, b.Download(v, x), err)
-			require.ErrorIs(m, b.Close(), err)
+			require.NoError(m, b.Renew())
+			b.Finite(x, "the same again")
+			require.ErrorContains(m, b.Sync(), "the same again")
+			require.NoError(m, b.Renew())
+			v[209] = 1
+			b.Upload(x, v)
+			b.Finite(x, "what is well now")
+			require.NoError(m, b.Download(v, x))
+			require.InDelta(m, 1, v[209], 0)
+			require.NoError(m, b.Close())
 		}
 	}
 }

@@ -118,30 +118,3 @@ func transpose(dst, src []float32, n, m int) {
 		}
 	}
 }
-
-// Join writes the transformer's input to dst: the target's tokens and behind them those of
-// every reference, in order. It returns dst's part that it wrote.
-func Join(dst, target []float32, references ...[]float32) []float32 {
-	n := len(target)
-	for _, r := range references {
-		n += len(r)
-	}
-	if len(dst) < n {
-		panic(fmt.Sprintf("latents: joining %d values in a buffer of %d", n, len(dst)))
-	}
-	at := copy(dst, target)
-	for _, r := range references {
-		at += copy(dst[at:], r)
-	}
-	return dst[:n]
-}
-
-// Target returns the part of joined tokens, or of a prediction for them, that is the target's:
-// a view, not a copy.
-func (s Shape) Target(tokens []float32) []float32 {
-	n := s.Tokens() * s.TokenWidth()
-	if len(tokens) < n || len(tokens)%s.TokenWidth() != 0 {
-		panic(fmt.Sprintf("latents: %d values are not tokens that begin with those of %+v", len(tokens), s))
-	}
-	return tokens[:n:n]
-}

@@ -113,20 +113,6 @@ func TestOfRefuses(t *testing.T) {
 	require.EqualError(t, err, "shaping latents of 16 channels for 1000×1024 pixels: want sides that are multiples of 16")
 }
 
-func TestJoin(t *testing.T) {
-	s := latents.Shape{Channels: 1, Height: 2, Width: 4}
-	target, a, b := counted(8), []float32{20, 21, 22, 23}, []float32{30, 31, 32, 33}
-	buffer := make([]float32, 20)
-	joined := latents.Join(buffer, target, a, b)
-	require.Equal(t, append(append(counted(8), a...), b...), joined)
-	require.Equal(t, target, latents.Join(buffer, target))
-	view := s.Target(joined)
-	require.Equal(t, target, view)
-	view[0] = 7
-	require.Equal(t, float32(7), joined[0], "a view")
-	require.Equal(t, 8, cap(view), "appending to it spares the references")
-}
-
 func TestPanics(t *testing.T) {
 	s := latents.Shape{Channels: 16, Height: 2, Width: 2}
 	right := make([]float32, s.Len())
@@ -135,9 +121,6 @@ func TestPanics(t *testing.T) {
 	require.Panics(t, func() { s.ChannelsLast(right, right[1:]) })
 	require.Panics(t, func() { s.ChannelsFirst(right[1:], right) })
 	require.Panics(t, func() { latents.Shape{Channels: 1, Height: 1, Width: 2}.Pack(right[:2], right[:2]) }, "an odd side")
-	require.Panics(t, func() { s.Target(right[1:]) })
-	require.Panics(t, func() { s.Target(make([]float32, s.Len()+1)) })
-	require.Panics(t, func() { latents.Join(right[:1], right[:1], right[:1]) })
 	require.Panics(t, func() { latents.Guide(right, right, right[1:], 1, 64) })
 	require.Panics(t, func() { latents.Guide(right, right, right, 1, 63) })
 	require.Panics(t, func() { latents.Guide(right, right, right, 1, 0) })

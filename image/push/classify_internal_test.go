@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/stretchr/testify/require"
 
+	"github.com/plimsoll-oci/plimsoll/image/refusals"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 )
 
@@ -47,13 +48,13 @@ func TestNextSteps(t *testing.T) {
 		err = classify(ref, "publishing", answer)
 		require.Equal(t, fault.Registry, fault.KindOf(err))
 		require.Contains(t, fault.HintOf(err), c.hint, c.message)
-		require.Equal(t, c.final, final(answer), c.message)
+		require.Equal(t, c.final, refusals.Final(answer), c.message)
 		require.Equal(t, temporary(c.status) && !c.final, passing(answer), c.message)
 		require.ErrorContains(t, err, c.message)
 	}
 	numbered := &transport.Error{StatusCode: 500, Errors: []transport.Diagnostic{{Code: "UNKNOWN", Detail: map[string]any{
 		"DriverName": "filesystem", "Enclosed": map[string]any{"Op": "mkdir", "Path": "/data", "Err": 28.0}}}}}
-	require.True(t, final(numbered), "%v", numbered)
+	require.True(t, refusals.Final(numbered), "%v", numbered)
 }
 
 // TestNamesTellNothing: a repository may be called by the words that are looked for in an
@@ -65,13 +66,13 @@ func TestNamesTellNothing(t *testing.T) {
 	require.NoError(t, err)
 	failed := &transport.Error{StatusCode: http.StatusServiceUnavailable, Request: request}
 	require.Contains(t, failed.Error(), "quota")
-	require.False(t, final(failed))
+	require.False(t, refusals.Final(failed))
 	require.True(t, passing(failed))
-	require.Contains(t, ref.hintFor(failed), "the registry failed")
+	require.Contains(t, fault.HintOf(classify(ref, "publishing", failed)), "the registry failed")
 	absent := &transport.Error{StatusCode: http.StatusNotFound, Request: request, Errors: []transport.Diagnostic{
 		{Code: transport.NameUnknownErrorCode, Message: "there is no team/immutable-quota"},
 	}}
-	require.Contains(t, ref.hintFor(absent), "create the repository first")
+	require.Contains(t, fault.HintOf(classify(ref, "publishing", absent)), "create the repository first")
 }
 
 // TestNobodyThere: a registry that does not answer.
@@ -81,6 +82,6 @@ func TestNobodyThere(t *testing.T) {
 	mistaken := errors.New(`Get "https://registry.example/v2/": http: server gave HTTP response to HTTPS client`)
 	require.Contains(t, fault.HintOf(classify(ref, "publishing", mistaken)), "plain http")
 	_, err = http.Get("http://127.0.0.1:1/v2/")
-	require.Equal(t, address, fault.HintOf(classify(ref, "publishing", err)))
-	require.Equal(t, again, fault.HintOf(lost(ref, "publishing", err)), "it had answered")
+	require.Equal(t, refusals.Address, fault.HintOf(classify(ref, "publishing", err)))
+	require.Equal(t, refusals.Again, fault.HintOf(lost(ref, "publishing", err)), "it had answered")
 }
