@@ -66,8 +66,8 @@ func (c ceilings) floor(w work) float64 {
 
 // The sizes that fill a GPU, and those that a CPU does in a moment.
 const (
-	productGPU, productCPU = 8192, 512
-	copyGPU, copyCPU       = 1 << 30, 1 << 26
+	productGPU, productCPU = 8192, 256
+	copyGPU, copyCPU       = 1 << 30, 1 << 24
 	// A ceiling is the best of so many turns of so many launches.
 	ceilingTurns, ceilingLaunches = 5, 5
 )
