@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"sync"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
@@ -50,6 +51,8 @@ type machine struct {
 	driver *cuda.Driver
 	device cuda.Device
 	held   kernels.Held
+	// joined ends the early opening of the GPU, which a backend has joined.
+	joined func()
 }
 
 // chooseMachine finds the device. auto is the first GPU that the driver shows, and the CPU
@@ -80,7 +83,7 @@ func chooseMachine(want, weights string, log *slog.Logger) (machine, error) {
 	if err != nil {
 		return machine{}, err
 	}
-	m := machine{driver: driver, device: devices[0]}
+	m := machine{driver: driver, device: devices[0], joined: openEarly(driver, devices[0])}
 	switch {
 	case weights == weightsInt8 || weights == weightsAuto && m.device.Capability == hopper:
 		m.held = kernels.EightBits
@@ -90,6 +93,24 @@ func chooseMachine(want, weights string, log *slog.Logger) (machine, error) {
 	log.Info("device", "name", m.device.Name, "computeCapability", m.device.Capability.String(), "totalMemory", m.device.TotalMemory,
 		"driver", driver.Release(), "eightBits", m.held == kernels.EightBits)
 	return m, nil
+}
+
+// openEarly opens a GPU, which takes 0.1 s and more, beside what comes before a backend is made
+// on it. An error is the backend's: it opens the GPU too.
+func openEarly(driver *cuda.Driver, d cuda.Device) (joined func()) {
+	opened := make(chan *cuda.Context, 1)
+	go func() {
+		c, err := driver.Context(d, cuda.Options{})
+		if err != nil {
+			c = nil
+		}
+		opened <- c
+	}()
+	return sync.OnceFunc(func() {
+		if c := <-opened; c != nil {
+			_ = c.Close() // only the backend's errors matter
+		}
+	})
 }
 
 // plan says whose memory is planned.
@@ -127,6 +148,7 @@ func (m machine) open(need plan.Result) (compute.Backend, int64, error) {
 		return nil, 0, fault.Wrap(fault.Resource, "free the GPU of other programs, or use one with more memory", err)
 	}
 	b, err := kernels.New(m.driver, m.device, kernels.Options{ArenaBytes: arena, Held: m.held})
+	m.joined()
 	return b, arena, err
 }
 
