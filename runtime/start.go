@@ -105,8 +105,10 @@ func (s *starter) prepare(ctx context.Context, folder *models.Folder, c *manifes
 	return s.load(ctx, folder, c, names)
 }
 
-// loadBeside loads while sizes and headers are looked at, which takes about as long: loading
-// looks at those of what it takes anyway. What the check finds comes first.
+// loadBeside loads while sizes and headers are looked at, which takes about as long. Nothing is
+// computed with what is loaded until the check has passed, and what it finds comes first: no
+// byte that was not looked at serves a request. With -verify=full, which reads every byte
+// itself, loading waits for it.
 func (s *starter) loadBeside(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, names []string) (*qwen.Model, error) {
 	loading, cancel := context.WithCancel(ctx)
 	defer cancel()
