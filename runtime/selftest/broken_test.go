@@ -11,6 +11,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
 	"github.com/plimsoll-oci/plimsoll/runtime/ref"
+	"github.com/plimsoll-oci/plimsoll/verify/safetensors"
 )
 
 // broken is a backend that is right but for what its functions do. Each is nil for what is
@@ -250,14 +251,25 @@ func TestMisread(t *testing.T) {
 		within []string // the operations that are tried
 		wrong  []string // and what begins with one of these is wrong
 	}{
-		"codes of SVDQ":    {broken{spec: svdq(func(q *compute.SVDQ) { turned(&q.QWeight) })}, []string{"linear SVDQ", "linear AWQ"}, []string{"linear SVDQ"}},
-		"a scale of SVDQ":  {broken{spec: svdq(func(q *compute.SVDQ) { negated(&q.WScales) })}, []string{"linear SVDQ"}, []string{"linear SVDQ"}},
-		"a factor of SVDQ": {broken{spec: svdq(func(q *compute.SVDQ) { negated(&q.Smooth) })}, []string{"linear SVDQ"}, []string{"linear SVDQ"}},
-		"a bias of SVDQ":   {broken{spec: svdq(func(q *compute.SVDQ) { negated(&q.Bias) })}, []string{"linear SVDQ"}, []string{"linear SVDQ"}},
-		"low rank, down":   {broken{spec: svdq(func(q *compute.SVDQ) { moved(&q.Down) })}, []string{"linear SVDQ"}, []string{"linear SVDQ"}},
-		"low rank, up":     {broken{spec: svdq(func(q *compute.SVDQ) { moved(&q.Up) })}, []string{"linear SVDQ"}, []string{"linear SVDQ"}},
-		"the shift":        {broken{spec: svdq(func(q *compute.SVDQ) { q.Shifted = false })}, []string{"linear SVDQ"}, []string{"linear SVDQ, shifted"}},
-		"codes of AWQ":     {broken{spec: awq(func(a *compute.AWQ) { turned(&a.QWeight) })}, []string{"linear SVDQ", "linear AWQ"}, []string{"linear AWQ"}},
+		"float32 as bfloat16": {broken{spec: func(s *compute.LinearSpec) {
+			if d, ok := (*s).(compute.Dense); ok && d.Weights[0].DType == safetensors.F32 {
+				w := slices.Clone(d.Weights[0].Data)
+				for i := 0; i < len(w); i += 4 {
+					w[i], w[i+1] = 0, 0
+				}
+				d.Weights = slices.Clone(d.Weights)
+				d.Weights[0].Data = w
+				*s = d
+			}
+		}}, []string{"linear, float32", "linear, Store"}, []string{"linear, float32"}},
+		"codes of SVDQ":    {broken{spec: svdq(func(q *compute.SVDQ) { turned(&q.QWeight) })}, []string{"linear SVDQ, L", "linear SVDQ, s", "linear AWQ"}, []string{"linear SVDQ"}},
+		"a scale of SVDQ":  {broken{spec: svdq(func(q *compute.SVDQ) { negated(&q.WScales) })}, []string{"linear SVDQ, L", "linear SVDQ, s"}, []string{"linear SVDQ"}},
+		"a factor of SVDQ": {broken{spec: svdq(func(q *compute.SVDQ) { negated(&q.Smooth) })}, []string{"linear SVDQ, L", "linear SVDQ, s"}, []string{"linear SVDQ"}},
+		"a bias of SVDQ":   {broken{spec: svdq(func(q *compute.SVDQ) { negated(&q.Bias) })}, []string{"linear SVDQ, L", "linear SVDQ, s"}, []string{"linear SVDQ"}},
+		"low rank, down":   {broken{spec: svdq(func(q *compute.SVDQ) { moved(&q.Down) })}, []string{"linear SVDQ, L", "linear SVDQ, s"}, []string{"linear SVDQ"}},
+		"low rank, up":     {broken{spec: svdq(func(q *compute.SVDQ) { moved(&q.Up) })}, []string{"linear SVDQ, L", "linear SVDQ, s"}, []string{"linear SVDQ"}},
+		"the shift":        {broken{spec: svdq(func(q *compute.SVDQ) { q.Shifted = false })}, []string{"linear SVDQ, L", "linear SVDQ, s"}, []string{"linear SVDQ, shifted"}},
+		"codes of AWQ":     {broken{spec: awq(func(a *compute.AWQ) { turned(&a.QWeight) })}, []string{"linear SVDQ, L", "linear SVDQ, s", "linear AWQ"}, []string{"linear AWQ"}},
 		"a scale of AWQ":   {broken{spec: awq(func(a *compute.AWQ) { negated(&a.WScales) })}, []string{"linear AWQ"}, []string{"linear AWQ"}},
 		"a zero of AWQ":    {broken{spec: awq(func(a *compute.AWQ) { negated(&a.WZeros) })}, []string{"linear AWQ"}, []string{"linear AWQ"}},
 		"parts":            {broken{spec: awq(func(a *compute.AWQ) { a.Parts = 1 })}, []string{"linear AWQ"}, []string{"linear AWQ, SiLU, 6 parts"}},
@@ -266,7 +278,7 @@ func TestMisread(t *testing.T) {
 		"the sides": {broken{conv: func(s *compute.ConvSpec) { s.Left, s.Right = s.Right, s.Left }}, []string{"convolution"}, []string{"convolution, stride 2"}},
 		"a tap":     {broken{conv: func(s *compute.ConvSpec) { negated(&s.Weight) }}, []string{"convolution"}, []string{"convolution"}},
 
-		"what is before": {broken{pre: func(p *compute.Pre) { p.Kind = compute.None }}, []string{"apply GELU", "linear SVDQ", "linear AWQ", "convolution"}, []string{"apply GELU", "linear SVDQ, L", "linear SVDQ, s", "linear AWQ, SiLU", "convolution, upsampled"}},
+		"what is before": {broken{pre: func(p *compute.Pre) { p.Kind = compute.None }}, []string{"apply GELU", "linear SVDQ, L", "linear SVDQ, s", "linear AWQ", "convolution"}, []string{"apply GELU", "linear SVDQ, L", "linear SVDQ, s", "linear AWQ, SiLU", "convolution, upsampled"}},
 		"epsilon":        {broken{pre: func(p *compute.Pre) { p.Eps = 1e-6 }}, []string{"apply"}, []string{"apply RMSNorm", "apply LayerNorm"}},
 		"one more":       {broken{pre: func(p *compute.Pre) { p.Mod.PlusOne = false }}, []string{"apply LayerNorm"}, []string{"apply LayerNorm"}},
 		"until":          {broken{pre: func(p *compute.Pre) { p.Mod.Until++ }}, []string{"apply LayerNorm"}, []string{"apply LayerNorm"}},

@@ -54,7 +54,7 @@ func dense() []check {
 			l, values := s.denseWeights(safetensors.BF16, in, out), s.normal(period*in, 1)
 			n := s.many(rows)
 			y := s.empty(compute.Act, n, out)
-			s.Linear(y, l, s.input(compute.Act, n, in, values), compute.Pre{}, compute.Post{})
+			s.Linear(y, l, s.repeated(n, in, values), compute.Pre{}, compute.Post{})
 			s.result(y)
 		}})
 	}

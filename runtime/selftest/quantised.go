@@ -39,7 +39,7 @@ func quantised() []check {
 			l, sizes := s.svdq(in, out, false)
 			values, n := s.tailed(period, sizes), s.many(6000)
 			y := s.empty(compute.Act, n, out)
-			s.Linear(y, l, s.input(compute.Act, n, in, values), compute.Pre{}, compute.Post{})
+			s.Linear(y, l, s.repeated(n, in, values), compute.Pre{}, compute.Post{})
 			s.result(y)
 		}},
 		{"linear AWQ, SiLU, 6 parts", narrow, func(s *side) { s.awq(s.random(compute.Act, 2, 256), compute.SiLU, 6) }},

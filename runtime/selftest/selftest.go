@@ -61,7 +61,7 @@ func run(ctx context.Context, b compute.Backend, o Options, list []check) (Repor
 	reference := ref.New(ref.Options{ArenaBytes: referenceArena})
 	defer reference.Close() // its errors were those of its results
 	begin := time.Now()
-	var r Report
+	r := Report{Operations: []Result{}}
 	for _, c := range list {
 		if err := ctx.Err(); err != nil {
 			return r, fmt.Errorf("testing the kernels: %w", err)

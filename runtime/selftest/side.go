@@ -5,6 +5,7 @@ import (
 	"hash/fnv"
 	"math"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/plimsoll-oci/plimsoll/runtime/bf16"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
@@ -17,7 +18,7 @@ const (
 	// tile.
 	period = 61
 	// blockRows is how many rows are on the host at a time.
-	blockRows = 1024
+	blockRows = 16 * period
 )
 
 // side is the reference or the backend under test: a check makes the same calls on both and
@@ -85,11 +86,20 @@ func (s *side) many(n int) int {
 	return n
 }
 
-// normal is normal values around 0.3, so that a lost mean is seen, as bfloat16 has them.
-func (s *side) normal(n int, std float64) []float32 {
+// raw is normal values around 0.3, so that a lost mean is seen.
+func (s *side) raw(n int, std float64) []float32 {
 	v := make([]float32, n)
 	for i := range v {
-		v[i] = bf16.Round(float32(0.3*std + std*s.rng.NormFloat64()))
+		v[i] = float32(0.3*std + std*s.rng.NormFloat64())
+	}
+	return v
+}
+
+// normal is raw as bfloat16 has it.
+func (s *side) normal(n int, std float64) []float32 {
+	v := s.raw(n, std)
+	for i := range v {
+		v[i] = bf16.Round(v[i])
 	}
 	return v
 }
@@ -112,19 +122,26 @@ func (s *side) even(n int, std float64) []float32 {
 	return v
 }
 
-// input takes a tensor with values, which repeat if they are fewer.
+// input takes a tensor with values.
 func (s *side) input(k compute.Kind, rows, cols int, values []float32) compute.Tensor {
 	t := s.Alloc(k, rows, cols)
-	if len(values) == t.Len() {
-		s.Upload(t, values)
-		return t
-	}
-	all := make([]float32, t.Len())
-	for at := 0; at < len(all); at += len(values) {
-		copy(all[at:], values)
-	}
-	s.Upload(t, all)
+	s.Upload(t, values)
 	return t
+}
+
+// repeated takes a tensor whose rows are the values of a period, again and again.
+func (s *side) repeated(rows, cols int, values []float32) compute.Tensor {
+	t := s.Alloc(compute.Act, rows, cols)
+	s.fill(t, slices.Repeat(values, blockRows/period))
+	return t
+}
+
+// fill puts the same block of rows everywhere into a tensor.
+func (s *side) fill(t compute.Tensor, block []float32) {
+	for from := 0; from < t.Rows; from += blockRows {
+		part := t.Slice(from, min(from+blockRows, t.Rows))
+		s.Upload(part, block[:part.Len()])
+	}
 }
 
 // random takes a tensor of normal values.
@@ -134,24 +151,13 @@ func (s *side) random(k compute.Kind, rows, cols int) compute.Tensor {
 
 // fine is random in float32 that bfloat16 does not hold.
 func (s *side) fine(rows, cols int) compute.Tensor {
-	v := make([]float32, rows*cols)
-	for i := range v {
-		v[i] = float32(0.3 + s.rng.NormFloat64())
-	}
-	return s.input(compute.F32, rows, cols, v)
+	return s.input(compute.F32, rows, cols, s.raw(rows*cols, 1))
 }
 
 // empty takes a tensor full of NaN.
 func (s *side) empty(k compute.Kind, rows, cols int) compute.Tensor {
 	t := s.Alloc(k, rows, cols)
-	v := make([]float32, min(rows, blockRows)*cols)
-	for i := range v {
-		v[i] = float32(math.NaN())
-	}
-	for from := 0; from < rows; from += blockRows {
-		to := min(from+blockRows, rows)
-		s.Upload(t.Slice(from, to), v[:(to-from)*cols])
-	}
+	s.fill(t, slices.Repeat([]float32{float32(math.NaN())}, min(rows, blockRows)*cols))
 	return t
 }
 
@@ -177,8 +183,7 @@ func (s *side) result(t compute.Tensor) {
 
 // weight is a tensor as a file has it, of normal values.
 func (s *side) weight(name string, d safetensors.DType, std float64, shape ...int64) compute.Weight {
-	w := compute.Weight{Shape: shape}
-	return stored(name, d, s.normal(w.Len(), std), shape...)
+	return stored(name, d, s.raw(compute.Weight{Shape: shape}.Len(), std), shape...)
 }
 
 // stored is a tensor of values as a file has it.
