@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"sync"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
@@ -27,6 +28,7 @@ const (
 const (
 	weightsAuto   = "auto"
 	weightsPacked = "packed"
+	weightsWhole  = "whole"
 	weightsInt8   = "int8"
 )
 
@@ -51,6 +53,8 @@ type machine struct {
 	driver *cuda.Driver
 	device cuda.Device
 	held   kernels.Held
+	// joined ends the early opening of the GPU, which a backend has joined.
+	joined func()
 }
 
 // chooseMachine finds the device. auto is the first GPU that the driver shows, and the CPU
@@ -58,9 +62,9 @@ type machine struct {
 // is an error.
 func chooseMachine(want, weights string, log *slog.Logger) (machine, error) {
 	switch weights {
-	case weightsAuto, weightsPacked, weightsInt8:
+	case weightsAuto, weightsPacked, weightsWhole, weightsInt8:
 	default:
-		return machine{}, fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: weights is %q; %q, %q and %q are known", weights, weightsAuto, weightsPacked, weightsInt8))
+		return machine{}, fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: weights is %q; %q, %q, %q and %q are known", weights, weightsAuto, weightsPacked, weightsWhole, weightsInt8))
 	}
 	switch want {
 	case deviceCPU:
@@ -81,13 +85,34 @@ func chooseMachine(want, weights string, log *slog.Logger) (machine, error) {
 	if err != nil {
 		return machine{}, err
 	}
-	m := machine{driver: driver, device: devices[0]}
-	if weights == weightsInt8 || weights == weightsAuto && m.device.Capability == hopper {
+	m := machine{driver: driver, device: devices[0], joined: openEarly(driver, devices[0])}
+	switch {
+	case weights == weightsInt8 || weights == weightsAuto && m.device.Capability == hopper:
 		m.held = kernels.EightBits
+	case weights == weightsWhole:
+		m.held = kernels.Whole
 	}
 	log.Info("device", "name", m.device.Name, "computeCapability", m.device.Capability.String(), "totalMemory", m.device.TotalMemory,
 		"driver", driver.Release(), "eightBits", m.held == kernels.EightBits)
 	return m, nil
+}
+
+// openEarly opens a GPU, which takes 0.1 s and more, beside what comes before a backend is made
+// on it. An error is the backend's: it opens the GPU too.
+func openEarly(driver *cuda.Driver, d cuda.Device) (joined func()) {
+	opened := make(chan *cuda.Context, 1)
+	go func() {
+		c, err := driver.Context(d, cuda.Options{})
+		if err != nil {
+			c = nil
+		}
+		opened <- c
+	}()
+	return sync.OnceFunc(func() {
+		if c := <-opened; c != nil {
+			_ = c.Close() // only the backend's errors matter
+		}
+	})
 }
 
 // plan says whose memory is planned.
@@ -97,6 +122,8 @@ func (m machine) plan() plan.Options {
 		return plan.Options{ActBytes: 4}
 	case m.held == kernels.EightBits:
 		return plan.Options{SVDQ: plan.Int8, Temporaries: true}
+	case m.held == kernels.Whole:
+		return plan.Options{SVDQ: plan.Whole, Temporaries: true}
 	}
 	return plan.Options{Temporaries: true}
 }
@@ -123,6 +150,7 @@ func (m machine) open(need plan.Result) (compute.Backend, int64, error) {
 		return nil, 0, fault.Wrap(fault.Resource, "free the GPU of other programs, or use one with more memory", err)
 	}
 	b, err := kernels.New(m.driver, m.device, kernels.Options{ArenaBytes: arena, Held: m.held})
+	m.joined()
 	return b, arena, err
 }
 

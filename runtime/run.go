@@ -40,6 +40,7 @@ func commands() []command {
 	return []command{
 		{name: "serve", summary: "edit pictures over HTTP", setup: setupServe},
 		{name: "edit", summary: "edit one picture", setup: setupEdit},
+		{name: "bench", summary: "measure how fast the model loads and edits on this machine", setup: setupBench},
 		{name: "verify", summary: "check every model file: present, size, sha256, container, precision and rank", setup: setupVerify},
 		{name: "devices", summary: "list the GPUs that this process may use, and which checkpoints they are for", setup: setupDevices},
 		{name: "config", summary: "print the image's model.json and the settings in effect", setup: setupConfig},

@@ -30,7 +30,7 @@ func runContext(ctx context.Context, env map[string]string, args ...string) outc
 	return outcome{code, stdout.String(), stderr.String()}
 }
 
-const known = "hint: known commands: serve, edit, verify, devices, config, version, help\n"
+const known = "hint: known commands: serve, edit, bench, verify, devices, config, version, help\n"
 
 func TestBadCommandLines(t *testing.T) {
 	cases := []struct {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
@@ -48,7 +49,7 @@ func declareStart(flags *flag.FlagSet) startFlags {
 		verify:  flags.String("verify", verifyStructure, "`HOW` to verify first: "+verifyStructure+" looks at sizes and headers, "+verifyFull+" takes the sums of all bytes that are not remembered"),
 		state:   flags.String("state", "", "`DIR` to remember sums in (default $"+envState+", else the user's cache folder)"),
 		device:  flags.String("device", deviceAuto, "`WHAT` edits run on: "+deviceCUDA+" is the first GPU that CUDA_VISIBLE_DEVICES shows, "+deviceCPU+" plain Go, "+deviceAuto+" a GPU if there is one"),
-		weights: flags.String("weights", weightsAuto, "`HOW` a GPU holds 4-bit weights: "+weightsPacked+" as they are, "+weightsInt8+" in 8 bits, faster, on Hopper alone, "+weightsAuto+" the faster that it can"),
+		weights: flags.String("weights", weightsAuto, "`HOW` a GPU holds 4-bit weights: "+weightsPacked+" as they are, "+weightsWhole+" in bfloat16, four times as large, "+weightsInt8+" in 8 bits, faster, on Hopper alone, "+weightsAuto+" the faster that it can"),
 		source:  flags.String("model", "qwen-image-edit", "`NAME` of the model that a folder without model.json holds"),
 	}
 }
@@ -83,6 +84,9 @@ func (s *starter) start(ctx context.Context) (*qwen.Model, error) {
 // prepare verifies and loads what find found.
 func (s *starter) prepare(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig) (*qwen.Model, error) {
 	c, folder, err := s.complete(ctx, folder, c)
+	if s.download != nil {
+		s.download.client.Close()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -90,12 +94,52 @@ func (s *starter) prepare(ctx context.Context, folder *models.Folder, c *manifes
 	if err != nil {
 		return nil, err
 	}
+	s.remember(folder)
 	s.state("verifying", 0, 0)
+	if *s.flags.verify == verifyStructure {
+		return s.loadBeside(ctx, folder, c, names)
+	}
 	if err := s.check(ctx, folder); err != nil {
 		return nil, err
 	}
 	s.state("loading", 0, 0)
 	return s.load(ctx, folder, c, names)
+}
+
+// loadBeside loads while sizes and headers are looked at, which takes about as long. Nothing is
+// computed with what is loaded until the check has passed, and what it finds comes first: no
+// byte that was not looked at serves a request. With -verify=full, which reads every byte
+// itself, loading waits for it.
+func (s *starter) loadBeside(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, names []string) (*qwen.Model, error) {
+	loading, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var m *qwen.Model
+	var failed error
+	var loaded sync.WaitGroup
+	loaded.Go(func() { m, failed = s.load(loading, folder, c, names) })
+	err := s.check(ctx, folder)
+	if err != nil {
+		cancel()
+	} else {
+		s.state("loading", 0, 0)
+	}
+	loaded.Wait()
+	switch {
+	case err == nil:
+		return m, failed
+	case m != nil:
+		return nil, errors.Join(err, m.Close())
+	}
+	return nil, err
+}
+
+// remember has the folder's sums remembered.
+func (s *starter) remember(folder *models.Folder) {
+	memo, err := s.memo()
+	if err != nil {
+		s.log.Warn("sums are not remembered", "error", err.Error())
+	}
+	folder.Remember(memo)
 }
 
 // complete leaves out the checkpoints that are not there, as long as there is one: that is
@@ -109,7 +153,7 @@ func (s *starter) complete(ctx context.Context, folder *models.Folder, c *manife
 		less := withCheckpoints(c, there)
 		s.log.Warn("a checkpoint is not there", "there", len(there), "of", len(c.Checkpoints), "models", folder.Dir())
 		return less, folder.With(less), nil
-	case !slices.Contains(c.Serve.Priority, manifests.PriorityHub):
+	case c.Serve == nil || !slices.Contains(c.Serve.Priority, manifests.PriorityHub):
 		return c, folder, nil // which the check then says of each file
 	case !s.hub:
 		s.log.Warn(hubOff, "models", folder.Dir())
@@ -119,7 +163,6 @@ func (s *starter) complete(ctx context.Context, folder *models.Folder, c *manife
 	if err != nil {
 		return nil, nil, err
 	}
-	defer d.client.Close()
 	one, err := d.fetch(ctx, folder, c)
 	if err != nil {
 		return nil, nil, err
@@ -196,11 +239,6 @@ func (s *starter) modelsDir() string {
 
 // check verifies the files.
 func (s *starter) check(ctx context.Context, folder *models.Folder) error {
-	memo, err := s.memo()
-	if err != nil {
-		s.log.Warn("sums are not remembered", "error", err.Error())
-	}
-	folder.Remember(memo)
 	report, err := s.program.verifyModels(ctx, folder, models.Options{Structure: *s.flags.verify == verifyStructure})
 	if err != nil {
 		return err

@@ -48,7 +48,7 @@ func TestBudget(t *testing.T) {
 	require.Regexp(t, `(?m)^Budget +Limit +Used +Left$`, text)
 	require.Regexp(t, `(?m)^Outside the model files +25.00 MB`, text)
 
-	w.limit("{image: 1 MB, growth: 10%}")
+	w.limit("{image: 1 MB, growth: 1%}")
 	text, err = report("docker://" + published)
 	require.Equal(t, fault.Budget, fault.KindOf(err))
 	require.ErrorContains(t, err, "MB (1,000,000 bytes)")

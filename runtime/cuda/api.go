@@ -20,10 +20,12 @@ type (
 	eventPointer    uintptr // CUevent
 	modulePointer   uintptr // CUmodule
 	functionPointer uintptr // CUfunction
+	linkPointer     uintptr // CUlinkState
 )
 
 type (
 	jitOption         int32 // CUjit_option
+	jitInput          int32 // CUjitInputType
 	functionAttribute int32 // CUfunction_attribute
 )
 
@@ -58,7 +60,11 @@ type api struct {
 	cuEventRecord       func(e eventPointer, s streamPointer) Code
 	cuEventSynchronize  func(e eventPointer) Code
 	cuEventElapsedTime  func(milliseconds *float32, start, end eventPointer) Code
-	cuModuleLoadDataEx  func(out *modulePointer, image *byte, n uint32, options *jitOption, values *uintptr) Code
+	cuLinkCreate        func(n uint32, options *jitOption, values *uintptr, out *linkPointer) Code
+	cuLinkAddData       func(l linkPointer, kind jitInput, data *byte, size uint64, name *byte, n uint32, options *jitOption, values *uintptr) Code
+	cuLinkComplete      func(l linkPointer, cubin **byte, size *uint64) Code
+	cuLinkDestroy       func(l linkPointer) Code
+	cuModuleLoadData    func(out *modulePointer, image *byte) Code
 	cuModuleUnload      func(m modulePointer) Code
 	cuModuleGetFunction func(out *functionPointer, m modulePointer, name *byte) Code
 	cuFuncSetAttribute  func(f functionPointer, a functionAttribute, value int32) Code
@@ -113,7 +119,11 @@ func bind(resolve resolver) (*api, error) {
 		{"cuEventRecord", &a.cuEventRecord},
 		{"cuEventSynchronize", &a.cuEventSynchronize},
 		{"cuEventElapsedTime", &a.cuEventElapsedTime},
-		{"cuModuleLoadDataEx", &a.cuModuleLoadDataEx},
+		{"cuLinkCreate_v2", &a.cuLinkCreate},
+		{"cuLinkAddData_v2", &a.cuLinkAddData},
+		{"cuLinkComplete", &a.cuLinkComplete},
+		{"cuLinkDestroy", &a.cuLinkDestroy},
+		{"cuModuleLoadData", &a.cuModuleLoadData},
 		{"cuModuleUnload", &a.cuModuleUnload},
 		{"cuModuleGetFunction", &a.cuModuleGetFunction},
 		{"cuFuncSetAttribute", &a.cuFuncSetAttribute},

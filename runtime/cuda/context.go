@@ -40,8 +40,9 @@ type Options struct {
 }
 
 // Context is a device's primary context and the one thread that uses it, but for Load, which
-// takes long and has its own. Calls go to that thread through a queue: methods that return nothing only put something into it, which
-// takes less than a microsecond, and run behind; all others wait for their answer.
+// takes long, and a Feed, which have their own. Calls go to that thread through a queue:
+// methods that return nothing only put something into it, which takes less than a
+// microsecond, and run behind; all others wait for their answer.
 //
 //   - An error of a call that runs behind sticks: later calls do nothing, and Err, Sync
 //     and whatever else returns an error return it. It is of kind fault.Resource.

@@ -3,8 +3,9 @@
 // program that imports it therefore starts on any machine, and learns from Open whether
 // there is a driver (ErrNoDriver) and a device (ErrNoDevice).
 //
-// A Context runs work on a device: a thread of its own makes all of the driver's calls, and
-// streams, events, modules, memory and copies belong to it.
+// A Context runs work on a device: a thread of its own makes the driver's calls, and streams,
+// events, modules, memory and copies belong to it. What takes long has further threads: the
+// compiling of modules, and a Feed, which copies weights.
 //
 // The package holds to four rules.
 //

@@ -1,6 +1,7 @@
 package cuda
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"runtime"
@@ -14,11 +15,16 @@ const (
 	jitErrorLog     jitOption = 5 // CU_JIT_ERROR_LOG_BUFFER
 	jitErrorLogSize jitOption = 6 // CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES
 
+	jitPTX jitInput = 1 // CU_JIT_INPUT_PTX
+
 	functionSharedMemory  functionAttribute = 8  // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 	functionClusterWidth  functionAttribute = 11 // CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_WIDTH
 	functionClusterHeight functionAttribute = 12 // CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_HEIGHT
 	functionClusterDepth  functionAttribute = 13 // CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_DEPTH
 )
+
+// machineCode is what a cubin, which is an ELF file, begins with.
+const machineCode = "\x7fELF"
 
 // Module is a loaded set of kernels.
 type Module struct {
@@ -34,25 +40,26 @@ type Function struct {
 	f       functionPointer
 }
 
-// Load loads PTX, which the driver compiles for the device: 0.1 s to several, less where it
-// finds the result in its cache on disk (CUDA_CACHE_PATH). It has a thread of its own, so
-// that modules can be loaded side by side, and beside what runs; it must return before the
-// context is closed. The error names the module and has what the compiler says. An error of
-// kind fault.Resource is about a driver that is too old; one of kind fault.Internal is
-// about the module.
-func (c *Context) Load(name string, ptx []byte) (*Module, error) {
+// Load loads machine code, a cubin, or PTX, which the driver compiles for the device: 0.1 to
+// 1 s of one processor, less where it finds the result in its cache on disk
+// (CUDA_CACHE_PATH). It has a thread of its own, so that modules can be loaded side by side,
+// and beside what runs; it must return before the context is closed. The error names the
+// module and has what the compiler says. An error of kind fault.Resource is about a driver
+// that is too old; one of kind fault.Internal is about the module.
+//
+// The driver's linker does the compiling: cuModuleLoadData would hold a lock meanwhile that
+// even copies wait for, and compile one module at a time.
+func (c *Context) Load(name string, image []byte) (*Module, error) {
 	a := c.api
-	image := append(append(make([]byte, 0, len(ptx)+1), ptx...), 0)
-	log := make([]byte, 16<<10)
 	m := &Module{context: c, name: name}
 	err := c.beside(func() error {
-		var pin runtime.Pinner // the log's address travels as a number
-		defer pin.Unpin()
-		pin.Pin(&log[0])
-		options := [2]jitOption{jitErrorLog, jitErrorLogSize}
-		values := [2]uintptr{uintptr(unsafe.Pointer(&log[0])), uintptr(len(log))}
-		code := a.cuModuleLoadDataEx(&m.m, &image[0], uint32(len(options)), &options[0], &values[0])
-		return withLog(a.check("cuModuleLoadDataEx", code), cString(&log[0]))
+		load := func(cubin *byte) error {
+			return a.check("cuModuleLoadData", a.cuModuleLoadData(&m.m, cubin))
+		}
+		if bytes.HasPrefix(image, []byte(machineCode)) {
+			return load(&image[0])
+		}
+		return a.compile(name, image, load)
 	})
 	if err != nil {
 		return nil, loading(name, err)
@@ -60,6 +67,37 @@ func (c *Context) Load(name string, ptx []byte) (*Module, error) {
 	c.own(m, func() error { return a.check("cuModuleUnload", a.cuModuleUnload(m.m)) })
 	return m, nil
 }
+
+// compile compiles PTX for the current context's device, and has the result used.
+func (a *api) compile(name string, ptx []byte, use func(cubin *byte) error) (err error) {
+	log := make([]byte, 16<<10)
+	var pin runtime.Pinner // the log's address travels as a number, and is kept
+	defer pin.Unpin()
+	pin.Pin(&log[0])
+	options := [2]jitOption{jitErrorLog, jitErrorLogSize}
+	values := [2]uintptr{uintptr(unsafe.Pointer(&log[0])), uintptr(len(log))}
+	pin.Pin(&options)
+	pin.Pin(&values)
+	var l linkPointer
+	if err := a.check("cuLinkCreate_v2", a.cuLinkCreate(uint32(len(options)), &options[0], &values[0], &l)); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, a.check("cuLinkDestroy", a.cuLinkDestroy(l))) }()
+	image, title := terminated(ptx), terminated([]byte(name))
+	code := a.cuLinkAddData(l, jitPTX, &image[0], uint64(len(image)), &title[0], 0, nil, nil)
+	if err := a.check("cuLinkAddData_v2", code); err != nil {
+		return withLog(err, cString(&log[0]))
+	}
+	var cubin *byte // the linker's
+	var size uint64
+	if err := a.check("cuLinkComplete", a.cuLinkComplete(l, &cubin, &size)); err != nil {
+		return withLog(err, cString(&log[0]))
+	}
+	return use(cubin)
+}
+
+// terminated is a text as C has it.
+func terminated(text []byte) []byte { return append(append(make([]byte, 0, len(text)+1), text...), 0) }
 
 // withLog adds what the compiler says to an error.
 func withLog(err error, log string) error {
@@ -90,7 +128,7 @@ func loading(name string, err error) error {
 func (m *Module) Function(name string) (*Function, error) {
 	a := m.context.api
 	f := &Function{context: m.context, name: name}
-	text := append([]byte(name), 0)
+	text := terminated([]byte(name))
 	err := m.context.do(func() error {
 		return a.check("cuModuleGetFunction", a.cuModuleGetFunction(&f.f, m.m, &text[0]))
 	})

@@ -1,8 +1,11 @@
 package kernels
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 
+	"github.com/plimsoll-oci/plimsoll/runtime/bf16"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
 	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
 	"github.com/plimsoll-oci/plimsoll/verify/safetensors"
@@ -39,32 +42,43 @@ func loadAWQ(b *Backend, s compute.AWQ) (*awq, error) {
 			return nil, err
 		}
 	}
-	for _, p := range []struct {
-		to *cuda.Pointer
-		w  compute.Weight
-	}{{&a.codes, s.QWeight}, {&a.scales, s.WScales}, {&a.zeros, s.WZeros}, {&a.fileBias, s.Bias}} {
-		var err error
-		if *p.to, err = b.upload(p.w.Data); err != nil {
-			return nil, loading(p.w, err)
-		}
-	}
-	if err := a.orderBias(s.Bias); err != nil {
-		return nil, loading(s.Bias, err)
+	if err := a.load(s); err != nil {
+		return nil, loading(s.QWeight, err)
 	}
 	return a, nil
 }
 
-// orderBias puts the bias on the device part by part.
-func (a *awq) orderBias(w compute.Weight) error {
-	stored := make([]float32, a.out)
-	decode(stored, w.Data, compute.Act)
-	bias := make([]float32, a.out)
-	for i, v := range stored {
-		bias[i%a.parts*(a.out/a.parts)+i/a.parts] = v
+// load takes memory and puts the parts on their way.
+func (a *awq) load(s compute.AWQ) error {
+	b := a.home
+	all := []struct {
+		to *cuda.Pointer
+		w  compute.Weight
+	}{{&a.codes, s.QWeight}, {&a.scales, s.WScales}, {&a.zeros, s.WZeros}, {&a.fileBias, s.Bias}}
+	for _, p := range all {
+		if err := b.store.take(taken{p.to, int64(len(p.w.Data))}); err != nil {
+			return err
+		}
+		b.putRaw(p.w, *p.to)
 	}
-	p, err := a.home.floats(bias)
-	a.bias = p
-	return err
+	if err := b.store.take(taken{&a.bias, int64(a.out) * f32Size}); err != nil {
+		return err
+	}
+	b.put(s.Bias, a.bias, a.out*f32Size, func(buffer []byte, offset int) error {
+		a.orderBias(buffer, offset/f32Size, s.Bias.Data)
+		return nil
+	})
+	return nil
+}
+
+// orderBias writes the bias from an output on, part by part.
+func (a *awq) orderBias(buffer []byte, from int, stored []byte) {
+	each := a.out / a.parts
+	for i := range len(buffer) / f32Size {
+		at := (from+i)%each*a.parts + (from+i)/each
+		v := bf16.Value(binary.LittleEndian.Uint16(stored[actSize*at:]))
+		binary.LittleEndian.PutUint32(buffer[f32Size*i:], math.Float32bits(v))
+	}
 }
 
 func (a *awq) run(dst, x compute.Tensor, p compute.Pre, e epilogue) {

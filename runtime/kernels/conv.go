@@ -40,43 +40,38 @@ func (b *Backend) LoadConv(s compute.ConvSpec) (compute.Conv, error) {
 		return nil, fault.Wrap(fault.Invalid, "", fmt.Errorf("loading %v: its stride is %d, its padding %d %d %d %d",
 			w, s.Stride, s.Top, s.Left, s.Bottom, s.Right))
 	}
-	bias, err := biasOf(s.Bias, int(w.Shape[0]))
-	if err != nil {
-		return nil, loading(s.Bias, err)
+	if err := checkBias(s.Bias, w.Shape[0]); err != nil {
+		return nil, err
 	}
 	c := &conv{
 		size: size{b, int(w.Shape[1]), int(w.Shape[0])}, kh: int(w.Shape[n-2]), kw: int(w.Shape[n-1]),
 		padded: ceil(int(w.Shape[1]), 8) * 8, spec: s,
 	}
-	if c.bias, err = b.floats(bias); err != nil {
-		return nil, loading(s.Bias, err)
-	}
-	if err := c.put(w); err != nil {
+	if err := c.load(s); err != nil {
 		return nil, loading(w, err)
 	}
 	return c, nil
 }
 
-// put puts the last slice in time of the weights on the device, channels innermost.
-func (c *conv) put(w compute.Weight) error {
-	b := c.home
+// load takes memory and puts the weights on their way, of which a kernel takes the last
+// slice in time, channels innermost.
+func (c *conv) load(s compute.ConvSpec) error {
+	b, w := c.home, s.Weight
 	taps, count := w.Len()/(c.in*c.out), c.kh*c.kw
-	p, err := b.store.alloc(int64(c.out) * int64(count) * int64(c.padded) * actSize)
-	if err != nil {
+	var from cuda.Pointer
+	if err := b.takeRoom(taken{&from, int64(len(w.Data))}); err != nil {
 		return err
 	}
-	k := kindOf(w)
-	from, done := b.temporary(k, 1, w.Len())
-	defer done()
-	if !b.ready() {
-		return b.err
-	}
-	if err := b.write(b.at(from), w.Data); err != nil {
+	n := c.out * count * c.padded
+	if err := b.store.take(taken{&c.weight, int64(n) * actSize}, taken{&c.bias, int64(c.out) * f32Size}); err != nil {
 		return err
 	}
-	b.spread("conv_weights", c.out*count*c.padded, 1, cuda.Address(p), b.address(from), cuda.Bool(k == compute.Act),
-		cuda.Int(c.out), cuda.Int(c.in), cuda.Int(c.padded), cuda.Int(taps), cuda.Int(taps-count), cuda.Int(count))
-	c.weight = p
+	b.putRaw(w, from)
+	b.putWide(s.Bias, c.bias)
+	b.later(func() {
+		b.spread("conv_weights", n, 1, cuda.Address(c.weight), cuda.Address(from), cuda.Bool(kindOf(w) == compute.Act),
+			cuda.Int(c.out), cuda.Int(c.in), cuda.Int(c.padded), cuda.Int(taps), cuda.Int(taps-count), cuda.Int(count))
+	})
 	return nil
 }
 

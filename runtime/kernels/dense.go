@@ -23,42 +23,40 @@ func loadDense(b *Backend, s compute.Dense) (*dense, error) {
 	if err != nil {
 		return nil, err
 	}
-	width := f32Size
-	if format == safetensors.BF16 {
-		width = actSize
-	}
-	data := make([]byte, 0, d.in*d.out*width)
-	var bias []float32
-	for i, w := range s.Weights {
-		data = append(data, w.Data...)
-		if len(s.Biases) == 0 {
-			continue
-		}
-		v, err := biasOf(s.Biases[i], int(w.Shape[0]))
-		if err != nil {
-			return nil, loading(s.Biases[i], err)
-		}
-		bias = append(bias, v...)
-	}
-	if err := d.put(format, data, bias); err != nil {
+	if err := d.load(s, format); err != nil {
 		return nil, loading(s.Weights[0], err)
 	}
 	return d, nil
 }
 
-// put puts the matrix and the bias on the device.
-func (d *dense) put(format safetensors.DType, data []byte, bias []float32) (err error) {
+// load takes memory and puts the matrices and biases on their way, each to its rows.
+func (d *dense) load(s compute.Dense, format safetensors.DType) error {
+	b, n := d.home, int64(d.in)*int64(d.out)
+	all := []taken{{&d.narrow, n * actSize}}
 	if format == safetensors.F32 {
-		if d.wide, err = d.home.upload(data); err != nil {
-			return err
-		}
-		data = narrow(data)
+		all = append(all, taken{&d.wide, n * f32Size})
 	}
-	if d.narrow, err = d.home.upload(data); err != nil || bias == nil {
+	if len(s.Biases) > 0 {
+		all = append(all, taken{&d.bias, int64(d.out) * f32Size})
+	}
+	if err := b.store.take(all...); err != nil {
 		return err
 	}
-	d.bias, err = d.home.floats(bias)
-	return err
+	row := 0
+	for i, w := range s.Weights {
+		at := cuda.Pointer(row) * cuda.Pointer(d.in)
+		if format == safetensors.F32 {
+			b.putRaw(w, d.wide+at*f32Size)
+			b.putNarrow(w, d.narrow+at*actSize)
+		} else {
+			b.putRaw(w, d.narrow+at*actSize)
+		}
+		if len(s.Biases) > 0 {
+			b.putWide(s.Biases[i], d.bias+cuda.Pointer(row*f32Size))
+		}
+		row += int(w.Shape[0])
+	}
+	return nil
 }
 
 // measure checks the weights, and finds the size and the format.
@@ -70,7 +68,7 @@ func (d *dense) measure(s compute.Dense) (safetensors.DType, error) {
 	if len(s.Biases) != 0 && len(s.Biases) != len(s.Weights) {
 		return "", loading(first, fmt.Errorf("%d weights with %d biases", len(s.Weights), len(s.Biases)))
 	}
-	for _, w := range s.Weights {
+	for i, w := range s.Weights {
 		if err := sized(w, safetensors.BF16, safetensors.F32); err != nil {
 			return "", loading(w, err)
 		}
@@ -80,17 +78,26 @@ func (d *dense) measure(s compute.Dense) (safetensors.DType, error) {
 		if w.DType != first.DType || w.Shape[1] != first.Shape[1] {
 			return "", loading(w, fmt.Errorf("it is not like %v, whose input it shares", first))
 		}
+		if len(s.Biases) > 0 {
+			if err := checkBias(s.Biases[i], w.Shape[0]); err != nil {
+				return "", err
+			}
+		}
 		d.out += int(w.Shape[0])
 	}
 	d.in = int(first.Shape[1])
 	return first.DType, nil
 }
 
-func biasOf(w compute.Weight, n int) ([]float32, error) {
-	if len(w.Shape) != 1 || w.Shape[0] != int64(n) {
-		return nil, fmt.Errorf("its shape is %v, this takes [%d]", w.Shape, n)
+// checkBias checks a bias of n values.
+func checkBias(w compute.Weight, n int64) error {
+	if len(w.Shape) != 1 || w.Shape[0] != n {
+		return loading(w, fmt.Errorf("its shape is %v, this takes [%d]", w.Shape, n))
 	}
-	return values(w)
+	if err := sized(w, safetensors.BF16, safetensors.F32); err != nil {
+		return loading(w, err)
+	}
+	return nil
 }
 
 func (d *dense) run(dst, x compute.Tensor, p compute.Pre, e epilogue) {

@@ -136,7 +136,8 @@ func TestEveryOperationLaunches(t *testing.T) {
 // Whatever call of the driver fails, it is an error that sticks, and nothing crashes.
 func TestEveryCallThatFails(t *testing.T) {
 	for call, fromTheStart := range map[string]bool{
-		"cuModuleLoadDataEx": true, "cuModuleGetFunction": true, "cuFuncSetAttribute": true, "cuLaunchKernel": false, "cuTensorMapEncodeTiled": false,
+		"cuLinkCreate_v2": true, "cuLinkAddData_v2": true, "cuLinkComplete": true, "cuModuleLoadData": true,
+		"cuModuleGetFunction": true, "cuFuncSetAttribute": true, "cuLaunchKernel": false, "cuTensorMapEncodeTiled": false,
 		"cuMemcpyHtoDAsync_v2": false, "cuMemcpyDtoHAsync_v2": false, "cuMemcpyDtoDAsync_v2": false, "cuMemsetD8Async": false,
 		"cuEventRecord": false, "cuEventSynchronize": false, "cuStreamSynchronize": false,
 	} {

@@ -35,18 +35,17 @@ func (h Held) check(f *functions) error {
 	return nil
 }
 
-// hold makes a linear of another form from a packed one, whose parts may then go.
-func (q *svdq) hold(h Held, smooth compute.Weight) (layer, error) {
-	if h == Whole {
-		w := &whole{size: q.size, bias: q.bias}
-		var err error
-		if w.weights, err = q.home.store.alloc(int64(q.out) * int64(q.in) * actSize); err != nil {
-			return nil, err
-		}
-		q.unpack(w.weights)
-		return w, nil
+// hold makes a linear of another form of a packed one, whose parts may then go.
+func (q *svdq) hold(h Held, f fileOrder) (layer, error) {
+	if h == EightBits {
+		return q.eightBits(f)
 	}
-	return q.eightBits(smooth)
+	b, w := q.home, &whole{size: q.size, bias: q.bias}
+	if err := b.store.take(taken{&w.weights, int64(q.out) * int64(q.in) * actSize}); err != nil {
+		return nil, err
+	}
+	b.later(func() { q.unpack(w.weights) })
+	return w, nil
 }
 
 // whole is an SVDQ linear as a matrix in bfloat16.
@@ -71,23 +70,24 @@ type eightBits struct {
 	weights, scales, inverse, bias cuda.Pointer
 }
 
-func (q *svdq) eightBits(smooth compute.Weight) (*eightBits, error) {
+func (q *svdq) eightBits(f fileOrder) (*eightBits, error) {
 	b, w := q.home, &eightBits{size: q.size, inverse: q.inverse, bias: q.bias}
 	if err := b.makeUnpacked(int64(q.out) * int64(q.in) * actSize); err != nil {
 		return nil, err
 	}
-	factor, err := q.vector(smooth, q.in, false)
+	var smooth cuda.Pointer
+	err := b.store.take(
+		taken{&smooth, int64(q.in) * f32Size},
+		taken{&w.weights, int64(q.out) * int64(q.in)},
+		taken{&w.scales, int64(q.out) * f32Size})
 	if err != nil {
 		return nil, err
 	}
-	if w.weights, err = b.store.alloc(int64(q.out) * int64(q.in)); err != nil {
-		return nil, err
-	}
-	if w.scales, err = b.store.alloc(int64(q.out) * f32Size); err != nil {
-		return nil, err
-	}
-	q.unpack(b.unpacked)
-	b.quantise(cuda.Address(w.weights), cuda.Address(w.scales), cuda.Address(b.unpacked), cuda.Address(factor), q.out, q.in, false)
+	b.later(func() {
+		q.vector(smooth, f.smooth, q.in, false)
+		q.unpack(b.unpacked)
+		b.quantise(cuda.Address(w.weights), cuda.Address(w.scales), cuda.Address(b.unpacked), cuda.Address(smooth), q.out, q.in, false)
+	})
 	return w, nil
 }
 

@@ -24,7 +24,17 @@
 //     operation needs beside them: the result of a Pre that is followed by a product, as
 //     large as the product's input; lists of rows; a convolution's input with its channels
 //     padded to a multiple of 8.
-//   - Pinned host memory, 32 MiB.
+//   - Pinned host memory, 32 MiB, and 4 MiB more for each of at most twelve threads while
+//     weights are loaded. On the host weights lie nowhere else but behind their Weight.
+//
+// # Loading
+//
+// A Load… returns once it has checked the tensors and taken memory; threads carry the bytes
+// to the device behind it, and the kernels that bring some of them into order are launched
+// when all are there that were asked for until then. The first call that is no Load… waits for
+// that, and it is then that a tensor which could not be copied is an error, which names it and
+// sticks. What those kernels read lies in the arena above the tensors. Close gives up what has
+// not begun.
 //
 // # Order and errors
 //
@@ -84,6 +94,7 @@ type Backend struct {
 	arena  compute.Arena
 	memory cuda.Pointer // the arena
 	store  store
+	intake intake
 	// unpacked holds the weights of one SVDQ linear, unpackedBytes large.
 	unpacked      cuda.Pointer
 	unpackedBytes int64
@@ -165,7 +176,7 @@ func (b *Backend) Peak() int64 { return b.arena.Peak() }
 
 // Sync waits for everything before it and returns the error that sticks.
 func (b *Backend) Sync() error {
-	if b.err == nil {
+	if b.ready() {
 		b.stick(b.checks.look(b))
 	}
 	if b.err == nil {
@@ -190,6 +201,7 @@ func (b *Backend) Renew() error {
 
 // Close waits, gives back everything, and returns the error that sticks.
 func (b *Backend) Close() error {
+	b.endIntake()
 	first := b.Sync()
 	b.functions.stop()
 	if err := b.context.Close(); first == nil {

@@ -20,6 +20,7 @@ func sizeOf(k compute.Kind) int {
 
 // Alloc takes a tensor from the arena.
 func (b *Backend) Alloc(k compute.Kind, rows, cols int) compute.Tensor {
+	b.settle() // what is being loaded lies where tensors will
 	t, ok := b.arena.Alloc(k, rows, cols, sizeOf(k))
 	if !ok {
 		b.stick(fault.Wrap(fault.Resource, "make the arena larger or the picture smaller", fmt.Errorf(
@@ -122,8 +123,10 @@ func (b *Backend) integers(t compute.Tensor, values []int32) {
 	}))
 }
 
-// ready reports whether an operation shall run: it does not once an error sticks.
+// ready reports whether an operation shall run: it does not once an error sticks. What is
+// being loaded is there for it.
 func (b *Backend) ready() bool {
+	b.settle()
 	if b.err == nil {
 		b.stick(b.context.Err())
 	}

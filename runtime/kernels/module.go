@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -17,8 +18,8 @@ import (
 //go:embed ptx/*.ptx
 var ptx embed.FS
 
-// module is a file of PTX. The driver takes up to seconds to compile one, and compiles one
-// at a time, which is done beside the loading of weights.
+// module is a file of PTX. The driver takes up to a second to compile one, which is done
+// beside the loading of weights, several at a time.
 type module struct {
 	name string
 	text []byte
@@ -52,9 +53,9 @@ type functions struct {
 	named map[string]*function
 
 	mu sync.Mutex
-	// waiting are the modules that are not compiled yet, in the order in which they will be.
-	waiting []*module
-	stopped chan struct{} // closed once nothing is being compiled any more
+	// waiting are the modules that nobody compiles yet, in the order in which they will be.
+	waiting   []*module
+	compilers sync.WaitGroup
 }
 
 const (
@@ -67,7 +68,7 @@ const (
 //
 // A device gets machine code where there is some that it runs: then nothing is compiled.
 func newFunctions(c *cuda.Context, targets ...string) (*functions, error) {
-	a := &functions{named: map[string]*function{}, stopped: make(chan struct{})}
+	a := &functions{named: map[string]*function{}}
 	for _, target := range targets {
 		files, err := fs.Glob(ptx, "ptx/*."+target+".ptx")
 		if err != nil {
@@ -79,8 +80,23 @@ func newFunctions(c *cuda.Context, targets ...string) (*functions, error) {
 			}
 		}
 	}
-	go a.compile(c)
+	slices.SortFunc(a.waiting, sooner)
+	// The other half of the processors copies weights.
+	for range max(1, min(len(a.waiting), runtime.GOMAXPROCS(0)/2)) {
+		a.compilers.Go(func() { a.compile(c) })
+	}
 	return a, nil
+}
+
+// first are the modules whose kernels bring weights into order.
+var first = regexp.MustCompile(`^(weights|conv|quantise)\.`)
+
+// sooner has these compiled first, and then those that take longest.
+func sooner(a, b *module) int {
+	if x, y := first.MatchString(a.name), first.MatchString(b.name); x != y {
+		return map[bool]int{true: -1, false: 1}[x]
+	}
+	return len(b.text) - len(a.text)
 }
 
 // architecture is the one whose machine code, of PTX for a target, a device runs.
@@ -114,7 +130,6 @@ func (a *functions) add(file, architecture string) error {
 
 // compile has the driver compile one module after the other.
 func (a *functions) compile(c *cuda.Context) {
-	defer close(a.stopped)
 	for {
 		a.mu.Lock()
 		if len(a.waiting) == 0 {
@@ -139,12 +154,12 @@ func (a *functions) compiled(m *module) error {
 	return m.err
 }
 
-// stop ends the compiling after the module that is under way.
+// stop ends the compiling after the modules that are under way.
 func (a *functions) stop() {
 	a.mu.Lock()
 	a.waiting = nil
 	a.mu.Unlock()
-	<-a.stopped
+	a.compilers.Wait()
 }
 
 // has reports whether there is a kernel of a name.

@@ -20,7 +20,6 @@ import (
 type svdq struct {
 	size
 	rank          int
-	take          func(bytes int64) (cuda.Pointer, error) // memory for codes, scales, up and down
 	codes, scales cuda.Pointer
 	inverse       cuda.Pointer // 1/smooth, in order
 	up, down      cuda.Pointer // rows of rank values: U, and D transposed
@@ -34,38 +33,72 @@ const maxRank = 128
 func svdqShared(rank int) int { return 256 * (2*rank + 16) }
 
 func loadSVDQ(b *Backend, s compute.SVDQ) (layer, error) {
-	q := &svdq{size: size{home: b}, take: b.store.alloc}
+	q := &svdq{size: size{home: b}}
 	if err := q.check(s); err != nil {
 		return nil, err
 	}
-	if b.held != Packed {
-		// The parts are needed only until the other form is made of them.
-		defer b.arena.Reset(b.arena.Mark())
-		q.take = b.takeTemporary
-	}
-	if err := q.put(s); err != nil {
+	l, err := q.load(s)
+	if err != nil {
 		return nil, loading(s.QWeight, err)
 	}
-	if b.held != Packed {
-		l, err := q.hold(b.held, s.Smooth)
-		if err == nil {
-			err = b.err
-		}
-		if err != nil {
-			return nil, loading(s.QWeight, err)
-		}
-		return l, nil
-	}
-	if err := b.makeUnpacked(int64(q.in) * int64(q.out) * actSize); err != nil {
-		return nil, loading(s.QWeight, err)
-	}
-	return q, nil
+	return l, nil
 }
 
-// takeTemporary takes memory from the arena's end.
-func (b *Backend) takeTemporary(bytes int64) (cuda.Pointer, error) {
-	t := b.Alloc(compute.Act, 1, int((bytes+actSize-1)/actSize))
-	return b.at(t), b.err
+// load takes all memory that the linear needs, puts its parts on their way and leaves it to
+// kernels to bring them into order, and into the form in which they are held.
+func (q *svdq) load(s compute.SVDQ) (layer, error) {
+	b := q.home
+	var f fileOrder
+	if err := q.place(s, &f); err != nil {
+		return nil, err
+	}
+	b.putRaw(s.QWeight, q.codes)
+	b.putRaw(s.WScales, q.scales)
+	b.putRaw(s.Smooth, f.smooth)
+	b.putRaw(s.Bias, f.bias)
+	b.putRaw(s.Up, f.up)
+	b.putRaw(s.Down, f.down)
+	b.later(func() { q.order(f, s.Shifted) })
+	if b.held != Packed {
+		return q.hold(b.held, f)
+	}
+	return q, b.makeUnpacked(int64(q.in) * int64(q.out) * actSize)
+}
+
+// fileOrder is where parts of a linear lie in the file's order, until a kernel has them in
+// that of the model.
+type fileOrder struct{ smooth, bias, up, down cuda.Pointer }
+
+// place takes memory. If the linear is held in another form, its own is needed only until
+// that is made.
+func (q *svdq) place(s compute.SVDQ, f *fileOrder) error {
+	b := q.home
+	low := func(n int) int64 { return int64(n) * int64(q.rank) * actSize }
+	room := []taken{
+		{&f.smooth, int64(q.in) * actSize},
+		{&f.bias, int64(q.out) * actSize},
+		{&f.up, low(q.out)},
+		{&f.down, low(q.in)},
+	}
+	own := []taken{
+		{&q.codes, int64(len(s.QWeight.Data))},
+		{&q.scales, int64(len(s.WScales.Data))},
+		{&q.up, low(q.out)},
+		{&q.down, low(q.in)},
+	}
+	lasting := []taken{
+		{&q.inverse, int64(q.in) * f32Size},
+		{&q.bias, int64(q.out) * f32Size},
+	}
+	if b.held == Packed {
+		lasting = append(lasting, own...)
+	} else {
+		room = append(room, own...)
+	}
+	if err := b.takeRoom(room...); err != nil {
+		return err
+	}
+	return b.store.take(lasting...)
 }
 
 // check checks the tensors and finds the sizes.
@@ -94,80 +127,28 @@ func (q *svdq) check(s compute.SVDQ) error {
 	return nil
 }
 
-// put puts the parts on the device, where kernels bring them into order.
-func (q *svdq) put(s compute.SVDQ) (err error) {
+// order brings the parts into order.
+func (q *svdq) order(f fileOrder, shifted bool) {
 	b := q.home
-	if q.codes, err = q.upload(s.QWeight.Data); err != nil {
-		return err
-	}
-	if q.scales, err = q.upload(s.WScales.Data); err != nil {
-		return err
-	}
-	if q.inverse, err = q.vector(s.Smooth, q.in, true); err != nil {
-		return err
-	}
-	if q.bias, err = q.vector(s.Bias, q.out, false); err != nil {
-		return err
-	}
-	if q.up, err = q.lowRank(s.Up, q.out, false); err != nil {
-		return err
-	}
-	if q.down, err = q.lowRank(s.Down, q.in, true); err != nil {
-		return err
-	}
-	if s.Shifted {
+	q.vector(q.inverse, f.smooth, q.in, true)
+	q.vector(q.bias, f.bias, q.out, false)
+	q.lowRank(q.up, f.up, q.out, false)
+	q.lowRank(q.down, f.down, q.in, true)
+	if shifted {
 		b.launch("svdq_shift", cuda.Dim{X: q.out / 16}, cuda.Dim{X: 128}, 0,
 			cuda.Address(q.bias), cuda.Address(q.codes), cuda.Address(q.scales), cuda.Address(q.inverse),
 			cuda.Int(q.out), cuda.Int(q.in), cuda.Float(compute.Shift))
 	}
-	return nil
 }
 
-// upload takes memory for a part and fills it.
-func (q *svdq) upload(data []byte) (cuda.Pointer, error) {
-	p, err := q.take(int64(len(data)))
-	if err != nil {
-		return 0, err
-	}
-	return p, q.home.write(p, data)
+// vector makes float32 of a vector, or its inverses.
+func (q *svdq) vector(to, from cuda.Pointer, n int, invert bool) {
+	q.home.spread("svdq_vector", n, 1, cuda.Address(to), cuda.Address(from), cuda.Int(n), cuda.Bool(invert))
 }
 
-// vector puts a permuted vector on the device, in order and in float32.
-func (q *svdq) vector(w compute.Weight, n int, invert bool) (cuda.Pointer, error) {
-	p, err := q.home.store.alloc(int64(n) * f32Size)
-	if err != nil {
-		return 0, err
-	}
-	return p, q.ordered(p, w, func(to, from cuda.Parameter) {
-		q.home.spread("svdq_vector", n, 1, to, from, cuda.Int(n), cuda.Bool(invert))
-	})
-}
-
-// lowRank puts a factor of the branch of low rank on the device as rows of rank values.
-func (q *svdq) lowRank(w compute.Weight, n int, down bool) (cuda.Pointer, error) {
-	p, err := q.take(int64(n) * int64(q.rank) * actSize)
-	if err != nil {
-		return 0, err
-	}
-	return p, q.ordered(p, w, func(to, from cuda.Parameter) {
-		q.home.spread("svdq_lowrank", n*q.rank, 1, to, from, cuda.Int(n), cuda.Int(q.rank), cuda.Bool(down))
-	})
-}
-
-// ordered puts a tensor into the arena for the time in which a kernel writes what becomes
-// of it to p.
-func (q *svdq) ordered(p cuda.Pointer, w compute.Weight, order func(to, from cuda.Parameter)) error {
-	b := q.home
-	from, done := b.temporary(compute.Act, 1, len(w.Data)/actSize)
-	defer done()
-	if !b.ready() {
-		return b.err
-	}
-	if err := b.write(b.at(from), w.Data); err != nil {
-		return err
-	}
-	order(cuda.Address(p), b.address(from))
-	return nil
+// lowRank makes rows of rank values of a factor of the branch of low rank.
+func (q *svdq) lowRank(to, from cuda.Pointer, n int, down bool) {
+	q.home.spread("svdq_lowrank", n*q.rank, 1, cuda.Address(to), cuda.Address(from), cuda.Int(n), cuda.Int(q.rank), cuda.Bool(down))
 }
 
 // makeUnpacked makes the memory for unpacked weights large enough.

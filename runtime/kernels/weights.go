@@ -1,13 +1,10 @@
 package kernels
 
 import (
-	"encoding/binary"
 	"fmt"
-	"math"
 	"slices"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
-	"github.com/plimsoll-oci/plimsoll/runtime/bf16"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
 	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
 	"github.com/plimsoll-oci/plimsoll/verify/safetensors"
@@ -28,7 +25,7 @@ const (
 )
 
 func (s *store) alloc(n int64) (cuda.Pointer, error) {
-	n = (n + compute.Align - 1) / compute.Align * compute.Align
+	n = aligned(n)
 	if n > slabLimit {
 		p, err := s.context.Alloc(n)
 		if err == nil {
@@ -50,25 +47,21 @@ func (s *store) alloc(n int64) (cuda.Pointer, error) {
 	return p, nil
 }
 
-// write copies bytes to the device.
-func (b *Backend) write(p cuda.Pointer, data []byte) error {
-	return b.staging.Write(p, len(data), func(piece []byte, offset int) { copy(piece, data[offset:]) })
+// taken is memory that is to be taken, and where to say which.
+type taken struct {
+	to    *cuda.Pointer
+	bytes int64
 }
 
-// upload takes memory for weights and fills it with bytes.
-func (b *Backend) upload(data []byte) (cuda.Pointer, error) {
-	p, err := b.store.alloc(int64(len(data)))
-	if err != nil {
-		return 0, err
+// take takes memory, one piece after the other.
+func (s *store) take(all ...taken) error {
+	for _, t := range all {
+		var err error
+		if *t.to, err = s.alloc(t.bytes); err != nil {
+			return err
+		}
 	}
-	return p, b.write(p, data)
-}
-
-// floats takes memory for float32 values.
-func (b *Backend) floats(values []float32) (cuda.Pointer, error) {
-	data := make([]byte, f32Size*len(values))
-	encode(data, values, compute.F32)
-	return b.upload(data)
+	return nil
 }
 
 // vector is a row of float32 on the device.
@@ -97,15 +90,15 @@ func (t *table) Cols() int { return t.cols }
 
 // LoadVector takes a tensor of BF16 or F32.
 func (b *Backend) LoadVector(w compute.Weight) (compute.Vector, error) {
-	v, err := values(w)
-	if err != nil {
+	if err := sized(w, safetensors.BF16, safetensors.F32); err != nil {
 		return nil, loading(w, err)
 	}
-	p, err := b.floats(v)
-	if err != nil {
+	v := &vector{home: b, n: w.Len()}
+	if err := b.store.take(taken{&v.p, int64(v.n) * f32Size}); err != nil {
 		return nil, loading(w, err)
 	}
-	return &vector{b, p, len(v)}, nil
+	b.putWide(w, v.p)
+	return v, nil
 }
 
 // LoadTable takes a tensor of BF16 or F32.
@@ -116,11 +109,12 @@ func (b *Backend) LoadTable(w compute.Weight) (compute.Table, error) {
 	if err := sized(w, safetensors.BF16, safetensors.F32); err != nil {
 		return nil, loading(w, err)
 	}
-	p, err := b.upload(w.Data)
-	if err != nil {
+	t := &table{home: b, kind: kindOf(w), rows: int(w.Shape[0]), cols: int(w.Shape[1])}
+	if err := b.store.take(taken{&t.p, int64(len(w.Data))}); err != nil {
 		return nil, loading(w, err)
 	}
-	return &table{b, p, kindOf(w), int(w.Shape[0]), int(w.Shape[1])}, nil
+	b.putRaw(w, t.p)
+	return t, nil
 }
 
 // kindOf is the kind whose format a weight of BF16 or F32 has.
@@ -171,26 +165,6 @@ func (p part) check() error {
 		return loading(p.w, err)
 	}
 	return nil
-}
-
-// values copies all values of a tensor of BF16 or F32.
-func values(w compute.Weight) ([]float32, error) {
-	if err := sized(w, safetensors.BF16, safetensors.F32); err != nil {
-		return nil, err
-	}
-	v := make([]float32, w.Len())
-	decode(v, w.Data, kindOf(w))
-	return v, nil
-}
-
-// narrow rounds float32 values to bfloat16.
-func narrow(data []byte) []byte {
-	out := make([]byte, len(data)/2)
-	for i := range len(out) / actSize {
-		v := math.Float32frombits(binary.LittleEndian.Uint32(data[f32Size*i:]))
-		binary.LittleEndian.PutUint16(out[actSize*i:], bf16.Bits(v))
-	}
-	return out
 }
 
 // vector is a vector of this backend.

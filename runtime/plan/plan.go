@@ -51,6 +51,8 @@ const (
 	// Int8 is a byte for each weight, its group's scale worked in, and a float32 for each
 	// output: what tensor cores without 4-bit units read.
 	Int8
+	// Whole is one matrix in 16 bits, smoothing and the branch of low rank worked in.
+	Whole
 )
 
 // Options say whose memory is planned. The zero value plans for a GPU that holds weights as
@@ -82,7 +84,7 @@ func New(o Options) *Backend {
 	if o.ActBytes == 0 {
 		o.ActBytes = 2
 	}
-	if o.ActBytes < 0 || o.SVDQ > Int8 {
+	if o.ActBytes < 0 || o.SVDQ > Whole {
 		panic(fmt.Sprintf("plan: activations of %d bytes, holding %d", o.ActBytes, o.SVDQ))
 	}
 	b := &Backend{options: o, times: 1}

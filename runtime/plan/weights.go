@@ -124,6 +124,9 @@ func (b *Backend) dense(s compute.Dense) (*linear, error) {
 	return l, nil
 }
 
+// wholeBytes is the size of a weight of a linear that is held whole.
+const wholeBytes = 2
+
 func (b *Backend) svdq(s compute.SVDQ) (*linear, error) {
 	if len(s.QWeight.Shape) != 2 || len(s.Down.Shape) != 2 {
 		return nil, loading(s.QWeight, fmt.Errorf("it or %v has not two dimensions", s.Down))
@@ -145,10 +148,13 @@ func (b *Backend) svdq(s compute.SVDQ) (*linear, error) {
 	l := &linear{size: size{in: int(in), out: int(out), kind: svdq}, rank: int(rank)}
 	l.lowBytes = bytesOf(s.Down) + bytesOf(s.Up)
 	l.bytes = bytesOf(s.Smooth) + bytesOf(s.Bias)
-	if b.options.SVDQ == Int8 {
-		l.bytes += out*in + f32Bytes*out
-	} else {
+	switch b.options.SVDQ {
+	case Packed:
 		l.bytes += bytesOf(s.QWeight) + bytesOf(s.WScales)
+	case Int8:
+		l.bytes += out*in + f32Bytes*out
+	case Whole:
+		l.bytes, l.lowBytes = wholeBytes*out*in+bytesOf(s.Bias), 0
 	}
 	b.held(heldSVDQ, out*in+out, l.bytes)
 	b.held(heldLowRank, rank*(in+out), l.lowBytes)

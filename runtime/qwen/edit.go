@@ -59,10 +59,16 @@ type Edited struct {
 	TrueCFGScale float64
 	Guided       bool
 	Seed         uint64
+	// Tokens are those that the transformer saw.
+	Tokens Tokens
 	// ArenaBytes is the memory that activations took.
 	ArenaBytes int64
 	Times      Times
 }
+
+// Tokens are the transformer's: of the picture that is made, of all references together, and
+// of the prompt with the tokens of the references that the text encoder saw.
+type Tokens struct{ Target, References, Text int }
 
 // Times says where an edit's time went. Waiting for other edits is not in it.
 type Times struct {
@@ -98,6 +104,7 @@ func (m *Model) Edit(ctx context.Context, e Edit) (*Edited, error) {
 		return nil, fault.Wrap(fault.Resource, "ask for a smaller picture, or give the backend more memory", err)
 	}
 	out := &Edited{Checkpoint: j.binding.Name, Steps: j.schedule.Steps(), TrueCFGScale: j.scale, Guided: j.guided(), Seed: e.Seed, ArenaBytes: need}
+	out.Tokens = j.tokens()
 	out.Times.Prepare = time.Since(began)
 	if out.Picture, err = j.run(ctx, m.real, &out.Times); err != nil {
 		err = fmt.Errorf("editing a picture of %v: %w", j.plan.Output, err)

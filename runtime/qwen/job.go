@@ -48,6 +48,15 @@ type reference struct {
 // guided reports whether the job runs with guidance.
 func (j *job) guided() bool { return len(j.prompts) > 1 }
 
+// tokens counts what the transformer sees.
+func (j *job) tokens() Tokens {
+	out := Tokens{Target: j.target.Tokens(), Text: len(j.prompts[0].IDs) - j.prompts[0].Drop}
+	for _, r := range j.references {
+		out.References += r.shape.Tokens()
+	}
+	return out
+}
+
 // prepare does the host's part of an edit. What can be wrong with the wish is found before
 // anything is computed or grows with the pictures.
 func (m *Model) prepare(e Edit) (*job, error) {

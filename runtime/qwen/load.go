@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
@@ -36,6 +37,7 @@ type components struct {
 	text         *textencoder.Model
 	vae          *vae.Model
 	transformers map[string]*transformer.Model
+	loaded       []Loaded
 }
 
 // sources are what components are made of.
@@ -206,17 +208,30 @@ func (b interruptible) LoadLinear(s compute.LinearSpec) (compute.Linear, error) 
 func (s sources) load(ctx context.Context, backend compute.Backend) (*components, error) {
 	b := interruptible{backend, ctx}
 	c := &components{backend: backend, transformers: map[string]*transformer.Model{}}
-	var err error
-	if c.text, err = textencoder.New(b, s.textConfig, s.text); err != nil {
-		return nil, fmt.Errorf("loading the text encoder: %w", err)
+	if err := c.load("text encoder", s.text, func() (err error) { c.text, err = textencoder.New(b, s.textConfig, s.text); return err }); err != nil {
+		return nil, err
 	}
-	if c.vae, err = vae.New(b, s.vaeConfig, s.vae); err != nil {
-		return nil, fmt.Errorf("loading the VAE: %w", err)
+	if err := c.load("VAE", s.vae, func() (err error) { c.vae, err = vae.New(b, s.vaeConfig, s.vae); return err }); err != nil {
+		return nil, err
 	}
 	for name, set := range s.checkpoints {
-		if c.transformers[name], err = transformer.New(b, set); err != nil {
-			return nil, fmt.Errorf("loading checkpoint %q: %w", name, err)
+		if err := c.load(name, set, func() (err error) { c.transformers[name], err = transformer.New(b, set); return err }); err != nil {
+			return nil, err
 		}
 	}
-	return c, b.Sync()
+	return c, nil
+}
+
+// load loads one component, waits for it, and keeps what it took.
+func (c *components) load(name string, set *weights.Set, load func() error) error {
+	began := time.Now()
+	err := load()
+	if err == nil {
+		err = c.backend.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("loading %q: %w", name, err)
+	}
+	c.loaded = append(c.loaded, Loaded{name, set.TakenBytes(), time.Since(began)})
+	return nil
 }

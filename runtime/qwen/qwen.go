@@ -31,6 +31,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
@@ -116,6 +117,29 @@ func (m *Model) Close() error {
 // Checkpoints are the loaded checkpoints with the way in which each is sampled, the default
 // first.
 func (m *Model) Checkpoints() []schedule.Binding { return m.bindings }
+
+// Loaded is what the loading of one component took.
+type Loaded struct {
+	// Name is "text encoder", "VAE", or the name of a checkpoint.
+	Name string
+	// Bytes is the size of the tensors in the files.
+	Bytes int64
+	// Time ends when the backend has them all.
+	Time time.Duration
+}
+
+// Loaded says what the loading of each component took, in the order in which they were
+// loaded.
+func (m *Model) Loaded() []Loaded { return m.real.loaded }
+
+// Peak is how many bytes of the arena were ever in use at a time, with what the backend takes
+// inside of its operations; 0 where the backend does not say. No edit may be running.
+func (m *Model) Peak() int64 {
+	if b, ok := m.backend.(interface{ Peak() int64 }); ok {
+		return b.Peak()
+	}
+	return 0
+}
 
 // binding finds a checkpoint by its name; "" is the default.
 func (m *Model) binding(name string) (schedule.Binding, error) {

@@ -153,6 +153,15 @@ func (s *Set) Untaken() (names []string) {
 	return names
 }
 
+// TakenBytes is the size of the tensors that a Take returned, of each once.
+func (s *Set) TakenBytes() (n int64) {
+	for name := range s.taken {
+		t := s.tensors[name].tensor
+		n += t.End - t.Begin
+	}
+	return n
+}
+
 // Header is that of the file, where the set is one file, and nil otherwise.
 func (s *Set) Header() *safetensors.Header {
 	if len(s.files) != 1 {

@@ -11,7 +11,7 @@ import (
 // Machine is the part of a library that runs things: memory that is this process's own, and
 // two kernels, "scale", which multiplies n float32 by a factor in place, and "tiled", which
 // notes its parameters. Other kernels of modules that are loaded do nothing. Everything runs
-// when it is put into a stream.
+// when it is put into a stream, but for copies from the host if Late says so.
 type Machine struct {
 	mu sync.Mutex
 	// Live is the allocations of all kinds, by address.
@@ -22,15 +22,30 @@ type Machine struct {
 	Limit uintptr
 	// Hang, if it is there, is what streams wait for, once they have said so in Hung.
 	Hang, Hung chan struct{}
+	// Late makes a copy from the host run as late as a device may: when something that
+	// follows it in its stream runs, or is waited for.
+	Late bool
+	// Watch, if it is there, is told of each launch before it runs, with the first 8 bytes of
+	// its parameters, of which a smaller one has the low ones.
+	Watch func(kernel string, parameter func(i int) uint64)
 	// Last is the last launch, and Launches how many there were of each kernel.
 	Last     Launched
 	Launches map[string]int
 	// Clusters are the attributes of functions that were set, but for shared memory.
 	Clusters [][2]int32
 
+	late    map[uintptr][]func() // by stream
+	marks   map[uintptr]mark     // by event
 	times   map[uintptr]time.Time
 	shared  map[uintptr]int32
 	modules map[uintptr]string // their PTX
+	links   map[uintptr]*link
+}
+
+// mark is where an event lies in a stream: so many late copies are before it.
+type mark struct {
+	stream uintptr
+	copies int
 }
 
 // TensorMap is a CUtensorMap, in which the fake keeps the arguments.
@@ -57,41 +72,93 @@ func (m *Machine) exported() map[string]cfunc {
 	free := func(p, _, _ uintptr) int32 { return m.free(p) }
 	create := func(what string) cfunc { return func(out, _, _ uintptr) int32 { return put(out, m.make(what)) } }
 	destroy := func(what string) cfunc { return func(h, _, _ uintptr) int32 { return m.destroy(what, h) } }
-	copying := func(dst, src, n uintptr) int32 { copy(bytesAt(dst, n), bytesAt(src, n)); return 0 }
 	return map[string]cfunc{
-		"cuCtxSetCurrent":      func(c, _, _ uintptr) int32 { return codeIf(c < contextBase) },
-		"cuStreamCreate":       create("stream"),
-		"cuStreamDestroy_v2":   destroy("stream"),
-		"cuStreamSynchronize":  func(s, _, _ uintptr) int32 { return m.synchronize(s) },
-		"cuEventCreate":        create("event"),
-		"cuEventDestroy_v2":    destroy("event"),
-		"cuEventRecord":        func(e, s, _ uintptr) int32 { return m.record(e, s) },
-		"cuEventSynchronize":   func(e, _, _ uintptr) int32 { return codeIf(m.is(e) != "event") },
-		"cuEventElapsedTime":   m.elapsed,
-		"cuModuleUnload":       destroy("module"),
-		"cuModuleGetFunction":  m.function,
-		"cuFuncSetAttribute":   m.setAttribute,
-		"cuMemAlloc_v2":        alloc,
-		"cuMemFree_v2":         free,
-		"cuMemHostAlloc":       alloc,
-		"cuMemFreeHost":        free,
-		"cuMemcpyHtoDAsync_v2": copying,
-		"cuMemcpyDtoHAsync_v2": copying,
-		"cuMemcpyDtoDAsync_v2": copying,
-		"cuMemsetD8Async": func(dst, value, n uintptr) int32 {
-			b := bytesAt(dst, n)
-			for i := range b {
-				b[i] = byte(value)
-			}
-			return 0
-		},
+		"cuCtxSetCurrent":     func(c, _, _ uintptr) int32 { return codeIf(c < contextBase) },
+		"cuStreamCreate":      create("stream"),
+		"cuStreamDestroy_v2":  destroy("stream"),
+		"cuStreamSynchronize": func(s, _, _ uintptr) int32 { return m.synchronize(s) },
+		"cuEventCreate":       create("event"),
+		"cuEventDestroy_v2":   destroy("event"),
+		"cuEventRecord":       func(e, s, _ uintptr) int32 { return m.record(e, s) },
+		"cuEventSynchronize":  m.awaitEvent,
+		"cuEventElapsedTime":  m.elapsed,
+		"cuLinkComplete":      m.completeLink,
+		"cuLinkDestroy":       destroy("link"),
+		"cuModuleLoadData":    m.loadModule,
+		"cuModuleUnload":      destroy("module"),
+		"cuModuleGetFunction": m.function,
+		"cuFuncSetAttribute":  m.setAttribute,
+		"cuMemAlloc_v2":       alloc,
+		"cuMemFree_v2":        free,
+		"cuMemHostAlloc":      alloc,
+		"cuMemFreeHost":       free,
 	}
 }
 
 func (m *Machine) long() map[string]longFunc {
 	return map[string]longFunc{
-		"cuLaunchKernel": m.launch, "cuModuleLoadDataEx": m.loadModule, "cuTensorMapEncodeTiled": m.encode,
+		"cuLaunchKernel": m.launch, "cuTensorMapEncodeTiled": m.encode,
+		"cuMemcpyHtoDAsync_v2": m.copyFromHost, "cuMemcpyDtoHAsync_v2": m.copy, "cuMemcpyDtoDAsync_v2": m.copy, "cuMemsetD8Async": m.set,
+		"cuLinkCreate_v2": m.createLink, "cuLinkAddData_v2": m.addData,
 	}
+}
+
+// copy is cuMemcpy…Async(dst, src, bytes, stream), set cuMemsetD8Async(dst, value, bytes,
+// stream).
+func (m *Machine) copy(a [12]uintptr) int32 {
+	m.runLate(a[3], -1)
+	copy(bytesAt(a[0], a[2]), bytesAt(a[1], a[2]))
+	return 0
+}
+
+func (m *Machine) set(a [12]uintptr) int32 {
+	m.runLate(a[3], -1)
+	b := bytesAt(a[0], a[2])
+	for i := range b {
+		b[i] = byte(a[1])
+	}
+	return 0
+}
+
+func (m *Machine) copyFromHost(a [12]uintptr) int32 {
+	if !m.Late {
+		return m.copy(a)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.late == nil {
+		m.late = map[uintptr][]func(){}
+	}
+	m.late[a[3]] = append(m.late[a[3]], func() { copy(bytesAt(a[0], a[2]), bytesAt(a[1], a[2])) })
+	return 0
+}
+
+// runLate runs the late copies of a stream, the first n or all if n is negative.
+func (m *Machine) runLate(stream uintptr, n int) {
+	m.mu.Lock()
+	all := m.late[stream]
+	if n < 0 || n > len(all) {
+		n = len(all)
+	}
+	for i, run := range all[:n] {
+		if run != nil {
+			run()
+		}
+		all[i] = nil // numbers of copies go on counting
+	}
+	m.mu.Unlock()
+}
+
+// awaitEvent is cuEventSynchronize.
+func (m *Machine) awaitEvent(e, _, _ uintptr) int32 {
+	if m.is(e) != "event" {
+		return invalidValue
+	}
+	m.mu.Lock()
+	at := m.marks[e]
+	m.mu.Unlock()
+	m.runLate(at.stream, at.copies)
+	return 0
 }
 
 // Memory is how many bytes one allocation can have without a limit.
@@ -125,7 +192,8 @@ func (m *Machine) make(what string) uintptr {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.Made == nil {
-		m.Made, m.times, m.shared, m.modules = map[uintptr]string{}, map[uintptr]time.Time{}, map[uintptr]int32{}, map[uintptr]string{}
+		m.Made, m.times, m.marks = map[uintptr]string{}, map[uintptr]time.Time{}, map[uintptr]mark{}
+		m.shared, m.modules, m.links = map[uintptr]int32{}, map[uintptr]string{}, map[uintptr]*link{}
 	}
 	h := uintptr(0x100 + len(m.Made))
 	m.Made[h] = what
@@ -151,6 +219,7 @@ func (m *Machine) synchronize(s uintptr) int32 {
 		m.Hung <- struct{}{}
 		<-m.Hang
 	}
+	m.runLate(s, -1)
 	return codeIf(m.is(s) != "stream")
 }
 
@@ -161,6 +230,7 @@ func (m *Machine) record(e, s uintptr) int32 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.times[e] = time.Now()
+	m.marks[e] = mark{s, len(m.late[s])}
 	return 0
 }
 
@@ -170,20 +240,71 @@ func (m *Machine) elapsed(out, start, end uintptr) int32 {
 	return put(out, float32(m.times[end].Sub(m.times[start]).Seconds()*1000))
 }
 
-// loadModule is cuModuleLoadDataEx: it takes what begins as PTX does, and says so
-// otherwise.
-func (m *Machine) loadModule(a [12]uintptr) int32 {
-	if text := textAt(a[1]); strings.HasPrefix(text, ".version") {
-		h := m.make("module")
-		m.mu.Lock()
-		m.modules[h] = text
-		m.mu.Unlock()
-		return put(a[0], h)
+// cubin is what a compiled module begins with; its PTX follows. Other machine code the machine
+// does not take.
+const cubin = "\x7fELF of cudatest\n"
+
+// Code is PTX, compiled.
+const Code = cubin + PTX + "\x00"
+
+// link is a linker: where it says what is wrong, and what it was given.
+type link struct {
+	log  []byte
+	text string
+	out  []byte
+}
+
+// createLink is cuLinkCreate.
+func (m *Machine) createLink(a [12]uintptr) int32 {
+	options, values := at[[2]int32](a[1]), at[[2]uintptr](a[2])
+	if uint32(a[0]) != 2 || *options != [2]int32{5, 6} { // CU_JIT_ERROR_LOG_BUFFER and its size
+		return invalidValue
 	}
-	options, values := at[[2]int32](a[3]), at[[2]uintptr](a[4])
-	log := fmt.Sprintf("ptxas: syntax error; %d options, %d and %d\n\x00", a[2], options[0], options[1])
-	copy(bytesAt(values[0], values[1]), log)
-	return 218 // CUDA_ERROR_INVALID_PTX
+	h := m.make("link")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.links[h] = &link{log: bytesAt(values[0], values[1])}
+	return put(a[3], h)
+}
+
+// addData is cuLinkAddData of PTX: it takes what begins as PTX does, and says so otherwise.
+func (m *Machine) addData(a [12]uintptr) int32 {
+	text := textAt(a[2])
+	m.mu.Lock()
+	l := m.links[a[0]]
+	m.mu.Unlock()
+	if l == nil || int32(a[1]) != 1 || a[3] != uintptr(len(text)+1) {
+		return invalidValue
+	}
+	if !strings.HasPrefix(text, ".version") {
+		copy(l.log, fmt.Sprintf("ptxas %s: syntax error\n\x00", textAt(a[4])))
+		return 218 // CUDA_ERROR_INVALID_PTX
+	}
+	l.text = text
+	return 0
+}
+
+// completeLink is cuLinkComplete.
+func (m *Machine) completeLink(h, out, size uintptr) int32 {
+	m.mu.Lock()
+	l := m.links[h]
+	m.mu.Unlock()
+	l.out = []byte(cubin + l.text + "\x00")
+	put(size, uint64(len(l.out)))
+	return put(out, uintptr(unsafe.Pointer(&l.out[0])))
+}
+
+// loadModule is cuModuleLoadData of a compiled module.
+func (m *Machine) loadModule(out, image, _ uintptr) int32 {
+	text, ok := strings.CutPrefix(textAt(image), cubin)
+	if !ok {
+		return 200 // CUDA_ERROR_INVALID_IMAGE
+	}
+	h := m.make("module")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.modules[h] = text
+	return put(out, h)
 }
 
 func (m *Machine) function(out, module, name uintptr) int32 {
@@ -226,12 +347,16 @@ func (m *Machine) launch(a [12]uintptr) int32 {
 	if !strings.HasPrefix(m.is(a[0]), "function") || m.is(a[8]) != "stream" || int32(a[7]) > max(m.shared[a[0]], 48<<10) {
 		return invalidValue
 	}
+	m.runLate(a[8], -1)
 	m.Last = Launched{Grid: [3]uintptr{a[1], a[2], a[3]}, Block: [3]uintptr{a[4], a[5], a[6]}, Shared: a[7]}
 	kernel := strings.TrimPrefix(m.is(a[0]), "function ")
 	if m.Launches == nil {
 		m.Launches = map[string]int{}
 	}
 	m.Launches[kernel]++
+	if m.Watch != nil {
+		m.Watch(kernel, func(i int) uint64 { return *at[uint64](*at[uintptr](a[9] + uintptr(8*i))) })
+	}
 	p := at[[3]uintptr](a[9])
 	if kernel == "tiled" {
 		m.Last.Tiled = [2]TensorMap{*at[TensorMap](p[0]), *at[TensorMap](p[1])}
@@ -247,6 +372,9 @@ func (m *Machine) launch(a [12]uintptr) int32 {
 	}
 	return 0
 }
+
+// Bytes are those at an address that the machine gave out.
+func Bytes(address uintptr, n int) []byte { return bytesAt(address, uintptr(n)) }
 
 // textAt is the NUL-terminated text at an address.
 func textAt(address uintptr) string {

@@ -59,11 +59,16 @@ func TestLevels(t *testing.T) {
 		require.Equal(t, steps, made.Steps())
 		require.Equal(t, float32(1), made.Sigma(0))
 		require.Equal(t, float32(0), made.Sigma(steps))
-		want := exact(s, steps, tokens)
+		want, bound := exact(s, steps, tokens), 2e-6
+		if s.ShiftTerminal > 0 { // stretching divides what float32 has of distances from 1
+			free := s
+			free.ShiftTerminal = 0
+			bound += 1.2e-7 / (1 - exact(free, steps, tokens)[steps-1])
+		}
 		for i := range steps {
 			require.Greater(t, made.Sigma(i), made.Sigma(i+1))
-			require.InDelta(t, want[i], float64(made.Sigma(i)), 2e-6)
-			require.InDelta(t, 1000*want[i], float64(made.Timestep(i)), 2e-3)
+			require.InDelta(t, want[i], float64(made.Sigma(i)), bound)
+			require.InDelta(t, 1000*want[i], float64(made.Timestep(i)), 1000*bound+1e-4)
 		}
 		if s.ShiftTerminal > 0 {
 			require.InDelta(t, s.ShiftTerminal, float64(made.Sigma(steps-1)), 1e-6)
