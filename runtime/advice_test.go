@@ -113,7 +113,7 @@ func TestDevicesReadModelJSON(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, model.Checkpoints, 2)
 	var out bytes.Buffer
-	require.ErrorIs(t, (&program{stdout: &out}).listDevices(true, refuse, model), cuda.ErrNoDriver)
+	require.ErrorIs(t, (&program{stdout: &out}).listDevices(true, refuse, model, nil), cuda.ErrNoDriver)
 	require.Contains(t, out.String(), `"status": "INT4 runs`, "what a model needs is known without a GPU")
 
 	got := runProgram(t, nil, "devices", "-config="+path+".not")

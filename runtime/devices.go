@@ -8,7 +8,10 @@ import (
 	"text/tabwriter"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/runtime/compute"
 	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
+	"github.com/plimsoll-oci/plimsoll/runtime/kernels"
+	"github.com/plimsoll-oci/plimsoll/runtime/selftest"
 )
 
 // deviceList is the result of the devices command.
@@ -35,43 +38,59 @@ type deviceStatus struct {
 	FreeMemoryError string `json:"freeMemoryError,omitempty"`
 	// Checkpoints says of each checkpoint of the model whether the GPU is one for it.
 	Checkpoints []checkpointAdvice `json:"checkpoints,omitempty"`
+	// SelfTests are the results of -selftest, absent without it.
+	SelfTests []selfTest `json:"selfTests,omitempty"`
 }
 
 // setupDevices lists the GPUs, and what they are to the model. The driver honours
 // CUDA_VISIBLE_DEVICES.
 func setupDevices(flags *flag.FlagSet) action {
 	config := flags.String("config", "", "`PATH` of model.json (default "+defaultConfig+", if it is there)")
+	test := flags.Bool("selftest", false, "compute each operation on each GPU, with each set of kernels that it has, and compare with the CPU")
 	asJSON := jsonFlag(flags)
-	return func(_ context.Context, p *program, _ []string) error {
+	return func(ctx context.Context, p *program, _ []string) error {
 		model, err := optionalNeeds(*config)
 		if err != nil {
 			return err
 		}
-		return p.listDevices(*asJSON, cuda.Open, model)
+		var tester deviceTester
+		if *test {
+			tester = func(driver *cuda.Driver, d cuda.Device) ([]selfTest, error) {
+				return testDevice(ctx, d, selftest.Options{}, func(o kernels.Options) (compute.Backend, error) { return kernels.New(driver, d, o) })
+			}
+		}
+		return p.listDevices(*asJSON, cuda.Open, model, tester)
 	}
 }
 
-func (p *program) listDevices(asJSON bool, open func() (*cuda.Driver, error), model *modelNeeds) error {
-	list, err := readDevices(open, model)
+// listDevices prints the list; test may be nil. With devices that compute wrongly the list is
+// complete, and they are the error.
+func (p *program) listDevices(asJSON bool, open func() (*cuda.Driver, error), model *modelNeeds, test deviceTester) error {
+	list, driver, err := readDevices(open, model)
+	if err == nil && test != nil {
+		err = list.test(func(d cuda.Device) ([]selfTest, error) { return test(driver, d) })
+	}
 	switch {
 	case asJSON:
 		if printErr := p.printJSON(list); printErr != nil {
 			return printErr
 		}
-	case err == nil:
-		return p.print(list.text())
+	case list.Error == "":
+		if printErr := p.print(list.text()); printErr != nil {
+			return printErr
+		}
 	}
 	return err
 }
 
 // readDevices asks the driver. The list is complete in any case: with an error it says so
 // itself, and what the model needs is in it all the same.
-func readDevices(open func() (*cuda.Driver, error), model *modelNeeds) (deviceList, error) {
+func readDevices(open func() (*cuda.Driver, error), model *modelNeeds) (deviceList, *cuda.Driver, error) {
 	list := deviceList{SchemaVersion: 2, Devices: []deviceStatus{}, Model: model}
 	driver, err := open()
 	if err != nil {
 		list.Error = err.Error()
-		return list, err
+		return list, nil, err
 	}
 	list.Driver, list.CUDA = driver.Release(), driver.Version().String()
 	devices, err := driver.Devices()
@@ -80,14 +99,14 @@ func readDevices(open func() (*cuda.Driver, error), model *modelNeeds) (deviceLi
 	}
 	if err != nil {
 		list.Error = err.Error()
-		return list, err
+		return list, nil, err
 	}
 	for _, d := range devices {
 		s := status(driver, d)
 		s.Checkpoints = model.advise(d)
 		list.Devices = append(list.Devices, s)
 	}
-	return list, nil
+	return list, driver, nil
 }
 
 func status(driver *cuda.Driver, d cuda.Device) deviceStatus {
@@ -125,6 +144,11 @@ func (l deviceList) text() string {
 	for _, d := range l.Devices {
 		for _, a := range d.Checkpoints {
 			notes.WriteString(a.text(d.Ordinal))
+		}
+	}
+	for _, d := range l.Devices {
+		for _, t := range d.SelfTests {
+			notes.WriteString(t.text(d.Ordinal))
 		}
 	}
 	return out.String() + notes.String()

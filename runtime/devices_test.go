@@ -50,16 +50,16 @@ func TestDevicesWithoutDriver(t *testing.T) {
 	}
 	var out bytes.Buffer
 	p := &program{stdout: &out}
-	err := p.listDevices(true, refuse, nil)
+	err := p.listDevices(true, refuse, nil, nil)
 	require.ErrorIs(t, err, cuda.ErrNoDriver)
 	require.JSONEq(t, `{"schemaVersion":2,"error":"no CUDA driver: libcuda.so.1: not found","devices":[]}`, out.String())
 
 	out.Reset()
-	require.ErrorIs(t, p.listDevices(false, refuse, nil), cuda.ErrNoDriver)
+	require.ErrorIs(t, p.listDevices(false, refuse, nil, nil), cuda.ErrNoDriver)
 	require.Empty(t, out.String())
 
 	p.stdout = fullDisk{}
-	err = p.listDevices(true, refuse, nil)
+	err = p.listDevices(true, refuse, nil, nil)
 	require.EqualError(t, err, "writing the result: no space")
 }
 

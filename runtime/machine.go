@@ -13,6 +13,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/runtime/kernels"
 	"github.com/plimsoll-oci/plimsoll/runtime/plan"
 	"github.com/plimsoll-oci/plimsoll/runtime/ref"
+	"github.com/plimsoll-oci/plimsoll/runtime/selftest"
 	"github.com/plimsoll-oci/plimsoll/runtime/server"
 	"github.com/plimsoll-oci/plimsoll/verify/gpu"
 )
@@ -37,7 +38,8 @@ const (
 	// unpacked weights of one linear, and what the driver takes as it goes along.
 	gpuReserve = gpu.Reserve
 	// gpuArena is how many times the activations of a usual picture a GPU's arena has room
-	// for, where there is memory: larger pictures and longer prompts are welcome.
+	// for, where there is memory: larger pictures and longer prompts are welcome. The self-test
+	// has room in any case.
 	gpuArena = 3
 )
 
@@ -142,7 +144,7 @@ func (m machine) open(need plan.Result) (compute.Backend, int64, error) {
 		return nil, 0, err
 	}
 	peak := need.Total.ArenaPeak
-	arena := min(free-need.WeightBytes-gpuReserve, gpuArena*peak)
+	arena := min(free-need.WeightBytes-gpuReserve, max(gpuArena*peak, selftest.ArenaBytes))
 	if arena < peak {
 		err := fmt.Errorf("loading the model into %s: %w: weights take %d bytes, activations %d and the driver's part %d, there are %d free",
 			m.device.Name, errRoom, need.WeightBytes, peak, int64(gpuReserve), free)

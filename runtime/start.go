@@ -20,6 +20,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/runtime/models"
 	"github.com/plimsoll-oci/plimsoll/runtime/plan"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen"
+	"github.com/plimsoll-oci/plimsoll/runtime/selftest"
 	"github.com/plimsoll-oci/plimsoll/verify"
 )
 
@@ -337,8 +338,9 @@ func (s *starter) checkpoints(c *manifests.ModelConfig) ([]string, error) {
 // load makes the model on this machine. Where not all checkpoints fit, weights take their
 // smaller form, then the last checkpoints of the priority list stay out, and that is said.
 func (s *starter) load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, names []string) (*qwen.Model, error) {
+	open := func(need plan.Result) (compute.Backend, int64, error) { return s.open(ctx, need) }
 	for {
-		m, err := qwen.Load(ctx, folder, c, qwen.Options{Open: s.open, Plan: s.machine.plan(), Checkpoints: names})
+		m, err := qwen.Load(ctx, folder, c, qwen.Options{Open: open, Plan: s.machine.plan(), Checkpoints: names})
 		if errors.Is(err, errRoom) && s.machine.held != kernels.Packed && *s.flags.weights == weightsAuto {
 			s.log.Warn("weights stay packed: the model does not fit in 8 bits", "reason", err.Error())
 			s.machine.held = kernels.Packed
@@ -353,12 +355,18 @@ func (s *starter) load(ctx context.Context, folder *models.Folder, c *manifests.
 	}
 }
 
-// open makes the machine's backend, and says what a picture like the model's own takes before
-// the first one is asked for. One that doesn't fit is a warning here, since smaller ones may.
-func (s *starter) open(need plan.Result) (compute.Backend, int64, error) {
+// open makes the machine's backend, proves that a GPU computes rightly, and says what a picture
+// like the model's own takes before the first one is asked for. One that doesn't fit is a
+// warning here, since smaller ones may.
+func (s *starter) open(ctx context.Context, need plan.Result) (compute.Backend, int64, error) {
 	b, arena, err := s.machine.open(need)
 	if err != nil {
 		return nil, 0, err
+	}
+	if s.machine.driver != nil {
+		if err := prove(ctx, b, selftest.Options{EightBits: s.machine.held == kernels.EightBits}, s.log); err != nil {
+			return nil, 0, err
+		}
 	}
 	for _, stage := range append(need.Stages, need.Total) {
 		s.log.Info("plan", "stage", stage.Name, "tflop", math.Round(float64(stage.FLOPs)/1e8)/1e4, "launches", stage.Launches, "arenaBytes", stage.ArenaPeak)
