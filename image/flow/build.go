@@ -234,21 +234,38 @@ func (j *Job) addRuntime(ctx context.Context, a *assembly) error {
 	if err := os.MkdirAll(filepath.Dir(o.Out), 0o755); err != nil {
 		return inOut(fmt.Errorf("building the runtime: %w", err))
 	}
-	if _, err := gobinary.Build(ctx, o); err != nil {
-		return err
-	}
-	binary, err := os.ReadFile(o.Out)
+	p, err := j.Program(ctx, o)
 	if err != nil {
-		return fmt.Errorf("building the runtime: %w", err)
-	}
-	if a.licences, err = gobinary.Licenses(ctx, o); err != nil {
 		return err
 	}
-	a.spec.Runtime = append(a.spec.Runtime, archive.Regular(image.RuntimePath, 0o755, binary))
+	a.licences = p.Licences
+	a.spec.Runtime = append(a.spec.Runtime, archive.Regular(image.RuntimePath, 0o755, p.Binary))
 	for _, t := range a.licences {
 		a.spec.Runtime = append(a.spec.Runtime, archive.Regular(licencePath(t), 0o644, []byte(t.Text)))
 	}
 	return nil
+}
+
+// Program is the image's program as it is shipped.
+type Program struct {
+	Binary   []byte
+	Licences []gobinary.License
+}
+
+// BuildProgram builds the program from its source.
+func BuildProgram(ctx context.Context, o gobinary.Options) (*Program, error) {
+	if _, err := gobinary.Build(ctx, o); err != nil {
+		return nil, err
+	}
+	binary, err := os.ReadFile(o.Out)
+	if err != nil {
+		return nil, fmt.Errorf("building the runtime: %w", err)
+	}
+	licences, err := gobinary.Licenses(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return &Program{binary, licences}, nil
 }
 
 // runtimeSource says what the runtime is built from.

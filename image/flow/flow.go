@@ -34,6 +34,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/fetch/progress"
 	"github.com/plimsoll-oci/plimsoll/image"
 	"github.com/plimsoll-oci/plimsoll/image/base"
+	"github.com/plimsoll-oci/plimsoll/image/gobinary"
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/verify"
@@ -82,6 +83,8 @@ type Options struct {
 	Yes bool
 	// Open opens model files for building, export and publication; default: os.Open.
 	Open func(path string) (image.File, error)
+	// Program builds the image's program and collects its licences; default: BuildProgram.
+	Program func(ctx context.Context, o gobinary.Options) (*Program, error)
 }
 
 // Job is one model being worked on. It is safe for use by one verb at a time.
@@ -145,6 +148,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Events {
 		o.Stderr, o.TTY, o.Stdin = progress.NewEvents(o.Stderr), false, nil
+	}
+	if o.Program == nil {
+		o.Program = BuildProgram
 	}
 	if o.Open == nil {
 		o.Open = func(path string) (image.File, error) { return os.Open(path) }

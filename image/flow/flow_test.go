@@ -2,6 +2,7 @@ package flow_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"log"
@@ -10,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -19,6 +21,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/fetch/hubtest"
 	"github.com/plimsoll-oci/plimsoll/image"
 	"github.com/plimsoll-oci/plimsoll/image/flow"
+	"github.com/plimsoll-oci/plimsoll/image/gobinary"
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/verify/modelset/modelsettest"
@@ -59,10 +62,22 @@ func newWorld(t *testing.T) *world {
 	w.env = map[string]string{"HF_ENDPOINT": w.hub.URL(), "HF_HOME": filepath.Join(w.dir, "hf")}
 	w.opts = flow.Options{
 		Root: root, Model: w.manifest(), Out: filepath.Join(w.dir, "out"), BaseOptional: true, Mirrors: []string{nobody(t)},
-		Getenv: func(k string) string { return w.env[k] }, Stderr: &w.stderr, Open: w.open,
+		Getenv: func(k string) string { return w.env[k] }, Stderr: &w.stderr, Open: w.open, Program: builtOnce,
 	}
 	return w
 }
+
+// program is the image's program, built once for all worlds: they have one source.
+var program = sync.OnceValues(func() (*flow.Program, error) {
+	dir, err := os.MkdirTemp("", "program")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	return flow.BuildProgram(context.Background(), gobinary.Options{Dir: root, Package: "./runtime", Out: filepath.Join(dir, "program")})
+})
+
+func builtOnce(context.Context, gobinary.Options) (*flow.Program, error) { return program() }
 
 func (w *world) add(repo string, files map[string]modelsettest.File) {
 	w.t.Helper()

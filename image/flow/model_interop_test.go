@@ -59,7 +59,7 @@ func newGenuine(t *testing.T) *genuine {
 	require.NoError(t, err)
 	t.Cleanup(func() { g.hub.Close() })
 	g.env = map[string]string{"HF_ENDPOINT": g.hub.URL(), "HF_HUB_CACHE": filepath.Join(g.dir, "ours")}
-	g.opts = flow.Options{Root: root, Out: filepath.Join(g.dir, "out"), Getenv: func(k string) string { return g.env[k] }}
+	g.opts = flow.Options{Root: root, Out: filepath.Join(g.dir, "out"), Getenv: func(k string) string { return g.env[k] }, Program: builtOnce}
 	g.propose()
 	return g
 }
