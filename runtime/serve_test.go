@@ -182,6 +182,7 @@ func TestServeSaysWhy(t *testing.T) {
 	require.NoError(t, os.Truncate(name, info.Size()-1))
 	s := startService(t, nil, "-models="+models, "-model=demo")
 	s.log.find(t, `"msg":"(the model cannot be served)"`)
+	require.NotContains(t, s.log.String(), `"msg":"plan"`, "nothing unverified reaches a backend")
 	code, body := s.get(t, "/readyz")
 	require.Equal(t, http.StatusServiceUnavailable, code)
 	require.Contains(t, body, "failed")

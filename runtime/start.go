@@ -11,7 +11,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"sync"
 
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
@@ -96,41 +95,11 @@ func (s *starter) prepare(ctx context.Context, folder *models.Folder, c *manifes
 	}
 	s.remember(folder)
 	s.state("verifying", 0, 0)
-	if *s.flags.verify == verifyStructure {
-		return s.loadBeside(ctx, folder, c, names)
-	}
 	if err := s.check(ctx, folder); err != nil {
 		return nil, err
 	}
 	s.state("loading", 0, 0)
 	return s.load(ctx, folder, c, names)
-}
-
-// loadBeside loads while sizes and headers are looked at, which takes about as long. Nothing is
-// computed with what is loaded until the check has passed, and what it finds comes first: no
-// byte that was not looked at serves a request. With -verify=full, which reads every byte
-// itself, loading waits for it.
-func (s *starter) loadBeside(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, names []string) (*qwen.Model, error) {
-	loading, cancel := context.WithCancel(ctx)
-	defer cancel()
-	var m *qwen.Model
-	var failed error
-	var loaded sync.WaitGroup
-	loaded.Go(func() { m, failed = s.load(loading, folder, c, names) })
-	err := s.check(ctx, folder)
-	if err != nil {
-		cancel()
-	} else {
-		s.state("loading", 0, 0)
-	}
-	loaded.Wait()
-	switch {
-	case err == nil:
-		return m, failed
-	case m != nil:
-		return nil, errors.Join(err, m.Close())
-	}
-	return nil, err
 }
 
 // remember has the folder's sums remembered.
