@@ -23,6 +23,7 @@ type body struct {
 	at     int64
 	end    int64
 	moved  func()
+	over   func() error // why nothing more may leave, nil while it may
 	sent   atomic.Bool
 	mu     sync.Mutex
 	closed bool
@@ -40,6 +41,9 @@ func (b *body) Read(p []byte) (int, error) {
 	}
 	if b.at >= b.end {
 		return 0, io.EOF
+	}
+	if err := b.over(); err != nil {
+		return 0, err
 	}
 	n, err := b.up.source.ReadAt(p[:min(int64(len(p)), b.end-b.at)], b.at)
 	if n == 0 {

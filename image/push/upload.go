@@ -288,16 +288,16 @@ func (u *upload) put(ctx context.Context, method, address string, end int64, hea
 	}
 	slow, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	wait := grace
+	wait, over := grace, slow.Err
 	if end-u.offset > u.chunk {
-		wait = 0 // a stream is too long to wait for, and the registry can be asked
+		wait, over = 0, ctx.Err // a stream is too long to wait for, and the registry can be asked
 	}
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(wait, cancel) })()
 	dog := newWatchdog(stall, cancel)
 	defer dog.stop()
 	var content *body
 	if end > u.offset {
-		content = &body{up: u, at: u.offset, end: end, moved: dog.moved}
+		content = &body{up: u, at: u.offset, end: end, moved: dog.moved, over: over}
 	}
 	a, err := u.client.do(slow, method, address, content, header, codes...)
 	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
