@@ -39,7 +39,7 @@ func (f *benchFlags) run(ctx context.Context, p *program, _ []string) error {
 		return fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: runs is %d, want 1 or more", *f.runs))
 	}
 	log := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	machine, err := chooseMachine(*f.start.device, *f.start.weights, log)
+	machine, err := chooseMachine(f.start, log)
 	if err != nil {
 		return err
 	}

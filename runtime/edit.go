@@ -93,7 +93,7 @@ func (e *editFlags) run(ctx context.Context, p *program, _ []string) error {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	machine, err := chooseMachine(*e.start.device, *e.start.weights, log)
+	machine, err := chooseMachine(e.start, log)
 	if err != nil {
 		return err
 	}

@@ -4,16 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"runtime"
 	"sync"
 
-	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
 	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
 	"github.com/plimsoll-oci/plimsoll/runtime/kernels"
 	"github.com/plimsoll-oci/plimsoll/runtime/plan"
 	"github.com/plimsoll-oci/plimsoll/runtime/ref"
-	"github.com/plimsoll-oci/plimsoll/runtime/selftest"
 	"github.com/plimsoll-oci/plimsoll/runtime/server"
 	"github.com/plimsoll-oci/plimsoll/verify/gpu"
 )
@@ -37,6 +36,8 @@ const (
 	// gpuReserve is what stays free on a GPU beside weights and activations: compiled kernels,
 	// unpacked weights of one linear, and what the driver takes as it goes along.
 	gpuReserve = gpu.Reserve
+	// gpuContext is what the driver takes before anything is there.
+	gpuContext = gpu.Context
 	// gpuArena is how many times the activations of a usual picture a GPU's arena has room
 	// for, where there is memory: larger pictures and longer prompts are welcome. The self-test
 	// has room in any case.
@@ -49,11 +50,16 @@ var hopper = cuda.Capability{Major: 9, Minor: 0}
 // errRoom is about a model that does not fit into a device's memory.
 var errRoom = errors.New("the model does not fit")
 
+// anyMemory is no limit.
+const anyMemory = math.MaxInt64
+
 // machine is what edits run on: a GPU, or the CPU where driver is nil.
 type machine struct {
 	driver *cuda.Driver
 	device cuda.Device
 	held   kernels.Held
+	// limit is how many bytes of the GPU's memory may be taken.
+	limit int64
 	// joined ends the early opening of the GPU, which a backend has joined.
 	joined func()
 }
@@ -61,21 +67,14 @@ type machine struct {
 // chooseMachine finds the device. auto is the first GPU that the driver shows, and the CPU
 // where there is no driver or no GPU, which is said; a driver that is there and does not work
 // is an error.
-func chooseMachine(want, weights string, log *slog.Logger) (machine, error) {
-	switch weights {
-	case weightsAuto, weightsPacked, weightsWhole, weightsInt8:
-	default:
-		return machine{}, fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: weights is %q; %q, %q, %q and %q are known", weights, weightsAuto, weightsPacked, weightsWhole, weightsInt8))
+func chooseMachine(flags startFlags, log *slog.Logger) (machine, error) {
+	limit, err := flags.check()
+	if err != nil || *flags.device == deviceCPU {
+		return machine{}, err
 	}
-	switch want {
-	case deviceCPU:
-		return machine{}, nil
-	case deviceAuto, deviceCUDA:
-	default:
-		return machine{}, fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: device is %q; %q, %q and %q are known", want, deviceAuto, deviceCUDA, deviceCPU))
-	}
+	weights := *flags.weights
 	driver, err := cuda.Open()
-	if want == deviceAuto && (errors.Is(err, cuda.ErrNoDriver) || errors.Is(err, cuda.ErrNoDevice)) {
+	if *flags.device == deviceAuto && (errors.Is(err, cuda.ErrNoDriver) || errors.Is(err, cuda.ErrNoDevice)) {
 		log.Warn("there is no GPU: edits run on the CPU, in plain Go", "reason", err.Error())
 		return machine{}, nil
 	}
@@ -86,7 +85,7 @@ func chooseMachine(want, weights string, log *slog.Logger) (machine, error) {
 	if err != nil {
 		return machine{}, err
 	}
-	m := machine{driver: driver, device: devices[0], joined: openEarly(driver, devices[0])}
+	m := machine{driver: driver, device: devices[0], limit: limit, joined: openEarly(driver, devices[0])}
 	switch {
 	case weights == weightsInt8 || weights == weightsAuto && m.device.Capability == hopper:
 		m.held = kernels.EightBits
@@ -130,7 +129,7 @@ func (m machine) plan() plan.Options {
 }
 
 // open makes the machine's backend for a model.
-func (m machine) open(need plan.Result) (compute.Backend, int64, error) {
+func (m machine) open(need plan.Result, log *slog.Logger) (compute.Backend, int64, error) {
 	if m.driver == nil {
 		free, err := freeMemory()
 		if err != nil {
@@ -143,16 +142,14 @@ func (m machine) open(need plan.Result) (compute.Backend, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	peak := need.Total.ArenaPeak
-	arena := min(free-need.WeightBytes-gpuReserve, max(gpuArena*peak, selftest.ArenaBytes))
-	if arena < peak {
-		err := fmt.Errorf("loading the model into %s: %w: weights take %d bytes, activations %d and the driver's part %d, there are %d free",
-			m.device.Name, errRoom, need.WeightBytes, peak, int64(gpuReserve), free)
-		return nil, 0, fault.Wrap(fault.Resource, "free the GPU of other programs, or use one with more memory", err)
+	p, err := m.place(need, free)
+	if err != nil {
+		return nil, 0, err
 	}
-	b, err := kernels.New(m.driver, m.device, kernels.Options{ArenaBytes: arena, Held: m.held})
+	p.say(need, log)
+	b, err := kernels.New(m.driver, m.device, p.options(m.held))
 	m.joined()
-	return b, arena, err
+	return b, p.arena, err
 }
 
 // describe is the machine as the service's answers have it.

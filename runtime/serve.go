@@ -43,7 +43,7 @@ func (p *program) serve(ctx context.Context, flags startFlags, config server.Con
 		return err
 	}
 	defer closer.Close()
-	machine, err := chooseMachine(*flags.device, *flags.weights, log)
+	machine, err := chooseMachine(flags, log)
 	if err != nil {
 		return err
 	}

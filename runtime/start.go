@@ -40,17 +40,35 @@ type startFlags struct {
 	folder                folderFlags
 	verify, state, source *string
 	device, weights       *string
+	gpuMemory             *string
 }
 
 func declareStart(flags *flag.FlagSet) startFlags {
 	return startFlags{
-		folder:  declareFolder(flags),
-		verify:  flags.String("verify", verifyStructure, "`HOW` to verify first: "+verifyStructure+" looks at sizes and headers, "+verifyFull+" takes the sums of all bytes that are not remembered"),
-		state:   flags.String("state", "", "`DIR` to remember sums in (default $"+envState+", else the user's cache folder)"),
-		device:  flags.String("device", deviceAuto, "`WHAT` edits run on: "+deviceCUDA+" is the first GPU that CUDA_VISIBLE_DEVICES shows, "+deviceCPU+" plain Go, "+deviceAuto+" a GPU if there is one"),
-		weights: flags.String("weights", weightsAuto, "`HOW` a GPU holds 4-bit weights: "+weightsPacked+" as they are, "+weightsWhole+" in bfloat16, four times as large, "+weightsInt8+" in 8 bits, faster, on Hopper alone, "+weightsAuto+" the faster that it can"),
-		source:  flags.String("model", "qwen-image-edit", "`NAME` of the model that a folder without model.json holds"),
+		folder:    declareFolder(flags),
+		verify:    flags.String("verify", verifyStructure, "`HOW` to verify first: "+verifyStructure+" looks at sizes and headers, "+verifyFull+" takes the sums of all bytes that are not remembered"),
+		state:     flags.String("state", "", "`DIR` to remember sums in (default $"+envState+", else the user's cache folder)"),
+		device:    flags.String("device", deviceAuto, "`WHAT` edits run on: "+deviceCUDA+" is the first GPU that CUDA_VISIBLE_DEVICES shows, "+deviceCPU+" plain Go, "+deviceAuto+" a GPU if there is one"),
+		weights:   flags.String("weights", weightsAuto, "`HOW` a GPU holds 4-bit weights: "+weightsPacked+" as they are, "+weightsWhole+" in bfloat16, four times as large, "+weightsInt8+" in 8 bits, faster, on Hopper alone, "+weightsAuto+" the faster that it can"),
+		gpuMemory: flags.String("gpuMemory", "", "`SIZE` of a GPU's memory that may be taken, as 24GB or 24GiB (default all that is free): weights beyond it stream from the host"),
+		source:    flags.String("model", "qwen-image-edit", "`NAME` of the model that a folder without model.json holds"),
 	}
+}
+
+// check refuses values that are not known, and returns how much of a GPU's memory may be taken.
+func (f startFlags) check() (limit int64, err error) {
+	for _, v := range []struct {
+		name, value string
+		known       []string
+	}{
+		{"weights", *f.weights, []string{weightsAuto, weightsPacked, weightsWhole, weightsInt8}},
+		{"device", *f.device, []string{deviceAuto, deviceCUDA, deviceCPU}},
+	} {
+		if !slices.Contains(v.known, v.value) {
+			return 0, fault.Wrap(fault.Usage, "", fmt.Errorf("reading the flags: %s is %q; %q are known", v.name, v.value, v.known))
+		}
+	}
+	return parseMemory(*f.gpuMemory)
 }
 
 // starter takes a model from its files to the state in which it edits.
@@ -305,7 +323,7 @@ func (s *starter) checkpoints(c *manifests.ModelConfig) ([]string, error) {
 }
 
 // load makes the model on this machine. Where not all checkpoints fit, weights take their
-// smaller form, then the last checkpoints of the priority list stay out, and that is said.
+// smaller form, then some of them stay on the host, and that is said.
 func (s *starter) load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, names []string) (*qwen.Model, error) {
 	open := func(need plan.Result) (compute.Backend, int64, error) { return s.open(ctx, need) }
 	for {
@@ -315,12 +333,7 @@ func (s *starter) load(ctx context.Context, folder *models.Folder, c *manifests.
 			s.machine.held = kernels.Packed
 			continue
 		}
-		if err == nil || !errors.Is(err, errRoom) || len(names) == 1 {
-			return m, err
-		}
-		last := len(names) - 1
-		s.log.Warn("a checkpoint stays out: the model does not fit with it", "checkpoint", names[last], "reason", err.Error())
-		names = names[:last]
+		return m, err
 	}
 }
 
@@ -328,7 +341,7 @@ func (s *starter) load(ctx context.Context, folder *models.Folder, c *manifests.
 // like the model's own takes before the first one is asked for. One that doesn't fit is a
 // warning here, since smaller ones may.
 func (s *starter) open(ctx context.Context, need plan.Result) (compute.Backend, int64, error) {
-	b, arena, err := s.machine.open(need)
+	b, arena, err := s.machine.open(need, s.log)
 	if err != nil {
 		return nil, 0, err
 	}

@@ -113,6 +113,11 @@ type Memory interface {
 // Errors are about shapes and formats that the backend cannot take, of kind fault.Invalid,
 // and about memory, of kind fault.Resource; they name the tensor.
 type Loader interface {
+	// Group begins a group of weights that are used together, as those of a layer are; "" ends
+	// it. A backend may keep a group on the host and bring it to the device when an operation
+	// needs it, and the groups that followed last time ahead. The weights of one operation are
+	// of one group, or of none. Names are for messages and for choosing, each given once.
+	Group(name string)
 	LoadLinear(s LinearSpec) (Linear, error)
 	LoadConv(s ConvSpec) (Conv, error)
 	// LoadVector takes a tensor of any shape as one row of values, in their order.

@@ -58,6 +58,7 @@ type api struct {
 	cuEventCreate       func(out *eventPointer, flags uint32) Code
 	cuEventDestroy      func(e eventPointer) Code
 	cuEventRecord       func(e eventPointer, s streamPointer) Code
+	cuStreamWaitEvent   func(s streamPointer, e eventPointer, flags uint32) Code
 	cuEventSynchronize  func(e eventPointer) Code
 	cuEventElapsedTime  func(milliseconds *float32, start, end eventPointer) Code
 	cuLinkCreate        func(n uint32, options *jitOption, values *uintptr, out *linkPointer) Code
@@ -117,6 +118,7 @@ func bind(resolve resolver) (*api, error) {
 		{"cuEventCreate", &a.cuEventCreate},
 		{"cuEventDestroy_v2", &a.cuEventDestroy},
 		{"cuEventRecord", &a.cuEventRecord},
+		{"cuStreamWaitEvent", &a.cuStreamWaitEvent},
 		{"cuEventSynchronize", &a.cuEventSynchronize},
 		{"cuEventElapsedTime", &a.cuEventElapsedTime},
 		{"cuLinkCreate_v2", &a.cuLinkCreate},

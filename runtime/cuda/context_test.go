@@ -167,16 +167,15 @@ func TestEveryCallIsChecked(t *testing.T) {
 	for call, c := range cases {
 		t.Run(call, func(t *testing.T) {
 			f := cudatest.TwoDevices()
-			f.Fail = map[string]int32{}
 			s := openScaled(t, f, Options{})
-			f.Fail[call] = int32(codeOutOfMemory)
+			f.Fail.Set(call, int32(codeOutOfMemory))
 			err := c.call(s)
 			require.EqualError(t, err, c.want+call+oom)
 			require.ErrorIs(t, err, ErrMemory)
 			require.NotErrorIs(t, err, ErrLost)
 			require.Equal(t, fault.Resource, kindOf(err, call))
 			require.NoError(t, s.Err())
-			f.Fail = nil
+			f.Fail.Clear()
 			require.NoError(t, s.stream.Sync())
 			require.NoError(t, s.Close())
 		})
@@ -211,13 +210,12 @@ func TestErrorsThatStick(t *testing.T) {
 	for call, c := range cases {
 		t.Run(call, func(t *testing.T) {
 			f := cudatest.TwoDevices()
-			f.Fail = map[string]int32{}
 			s := openScaled(t, f, Options{})
-			f.Fail[call] = 34
+			f.Fail.Set(call, 34)
 			c.call(s)
 			want := "running on CUDA device 0: " + c.want + call + ": CUDA_ERROR_STUB_LIBRARY (34): CUDA driver is a stub library"
 			require.EqualError(t, s.stream.Sync(), want)
-			f.Fail = nil
+			f.Fail.Clear()
 			s.stream.Fill(s.memory, 1, 16)
 			_, err := s.Alloc(1)
 			require.EqualError(t, err, "allocating 1 bytes on CUDA device 0: "+want)
@@ -236,9 +234,8 @@ func TestLostDevice(t *testing.T) {
 	for _, code := range lostCodes {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
 			f := cudatest.TwoDevices()
-			f.Fail = map[string]int32{}
 			s := openScaled(t, f, Options{})
-			f.Fail["cuStreamSynchronize"] = int32(code)
+			f.Fail.Set("cuStreamSynchronize", int32(code))
 			err := s.stream.Sync()
 			require.ErrorIs(t, err, ErrLost)
 			require.NotErrorIs(t, err, ErrHung)
@@ -254,9 +251,8 @@ func TestLostDevice(t *testing.T) {
 
 func TestSynchronousNamesTheKernel(t *testing.T) {
 	f := cudatest.TwoDevices()
-	f.Fail = map[string]int32{}
 	s := openScaled(t, f, Options{Synchronous: true})
-	f.Fail["cuStreamSynchronize"] = 700
+	f.Fail.Set("cuStreamSynchronize", 700)
 	s.launch(1)
 	s.launch(2)
 	require.ErrorContains(t, s.stream.Sync(), "launching kernel scale on")
@@ -321,7 +317,6 @@ func TestSlowDevice(t *testing.T) {
 // Tiled matrices come first, by value; everything that describes one reaches the driver.
 func TestTiledMatrices(t *testing.T) {
 	f := cudatest.TwoDevices()
-	f.Fail = map[string]int32{}
 	s := openScaled(t, f, Options{})
 	m, err := s.Load("tiles", []byte(cudatest.PTX))
 	require.NoError(t, err)
@@ -338,7 +333,7 @@ func TestTiledMatrices(t *testing.T) {
 	require.Equal(t, cudatest.TensorMap{9, 2, 8192, 8, 7, 16, 64, 256, 0, 3, 3, 0}, f.Machine.Last.Tiled[1])
 	require.Equal(t, uint64(77), f.Machine.Last.Word)
 
-	f.Fail["cuTensorMapEncodeTiled"] = 34
+	f.Fail.Set("cuTensorMapEncodeTiled", 34)
 	s.stream.LaunchTiled(tiled, Dim{X: 5}, Dim{X: 384}, 0, []Matrix{a, b}, Int(77))
 	require.ErrorContains(t, s.stream.Sync(), "launching kernel tiled on {5 0 0} blocks of {384 0 0} threads with 0 bytes of shared memory: cuTensorMapEncodeTiled: CUDA_ERROR_STUB_LIBRARY")
 	require.Error(t, s.Close())
@@ -364,7 +359,7 @@ func TestContextFails(t *testing.T) {
 	for _, call := range []string{"cuDevicePrimaryCtxRetain", "cuCtxSetCurrent", "cuMemHostAlloc"} {
 		t.Run(call, func(t *testing.T) {
 			f := cudatest.TwoDevices()
-			f.Fail = map[string]int32{call: int32(codeOutOfMemory)}
+			f.Fail.Set(call, int32(codeOutOfMemory))
 			_, err := tryContext(t, f, Options{})
 			require.EqualError(t, err, "opening CUDA device 0, NVIDIA H100 80GB HBM3: "+call+": CUDA_ERROR_OUT_OF_MEMORY (2): out of memory")
 			require.ErrorIs(t, err, ErrMemory)
@@ -380,9 +375,8 @@ func TestCloseFails(t *testing.T) {
 	} {
 		t.Run(call, func(t *testing.T) {
 			f := cudatest.TwoDevices()
-			f.Fail = map[string]int32{}
 			s := openScaled(t, f, Options{})
-			f.Fail[call] = 34
+			f.Fail.Set(call, 34)
 			require.ErrorContains(t, s.Close(), "closing CUDA device 0: "+call+": CUDA_ERROR_STUB_LIBRARY")
 		})
 	}
@@ -390,23 +384,22 @@ func TestCloseFails(t *testing.T) {
 
 func TestModulesThatDoNotLoad(t *testing.T) {
 	f := cudatest.TwoDevices()
-	f.Fail = map[string]int32{}
 	c := openContext(t, f, Options{})
 	defer c.Close()
 	_, err := c.Load("norms", []byte("nonsense"))
 	require.EqualError(t, err, "loading CUDA module norms: cuLinkAddData_v2: CUDA error 218: ptxas norms: syntax error")
 	require.Equal(t, fault.Internal, fault.KindOf(err))
 
-	f.Fail["cuLinkAddData_v2"] = int32(codeNewPTX)
+	f.Fail.Set("cuLinkAddData_v2", int32(codeNewPTX))
 	_, err = c.Load("norms", []byte(cudatest.PTX))
 	require.ErrorContains(t, err, "CUDA_ERROR_UNSUPPORTED_PTX_VERSION (222)")
 	require.Equal(t, fault.Resource, fault.KindOf(err))
 	require.Contains(t, fault.HintOf(err), "update the NVIDIA driver")
 
-	f.Fail["cuLinkAddData_v2"] = int32(codeNoBinary)
+	f.Fail.Set("cuLinkAddData_v2", int32(codeNoBinary))
 	_, err = c.Load("norms", []byte(cudatest.PTX))
 	require.Contains(t, fault.HintOf(err), "compute capability 8.0")
-	f.Fail = nil
+	f.Fail.Clear()
 
 	m, err := c.Load("norms", []byte(cudatest.PTX))
 	require.NoError(t, err)
@@ -419,7 +412,7 @@ func TestModulesThatDoNotLoad(t *testing.T) {
 // Machine code is loaded as it is, and nothing compiled.
 func TestMachineCode(t *testing.T) {
 	f := cudatest.TwoDevices()
-	f.Fail = map[string]int32{"cuLinkCreate_v2": 1}
+	f.Fail.Set("cuLinkCreate_v2", 1)
 	c := openContext(t, f, Options{})
 	defer c.Close()
 	m, err := c.Load("scale", []byte(cudatest.Code))
@@ -432,7 +425,6 @@ func TestMachineCode(t *testing.T) {
 
 func TestStaging(t *testing.T) {
 	f := cudatest.TwoDevices()
-	f.Fail = map[string]int32{}
 	s := openScaled(t, f, Options{})
 	g, err := s.stream.Staging(3, 8)
 	require.NoError(t, err)
@@ -450,7 +442,7 @@ func TestStaging(t *testing.T) {
 			require.Equal(t, byte(n+i), b, "%d of %d", i, n)
 		}
 	}
-	f.Fail["cuEventSynchronize"] = 700
+	f.Fail.Set("cuEventSynchronize", 700)
 	require.ErrorIs(t, g.Read(p, 99, func([]byte, int) {}), ErrLost)
 	require.ErrorIs(t, g.Write(p, 99, func([]byte, int) {}), ErrLost)
 	require.ErrorIs(t, s.Close(), ErrLost)

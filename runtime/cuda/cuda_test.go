@@ -67,7 +67,7 @@ func TestOpenFails(t *testing.T) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			f := cudatest.TwoDevices()
-			f.Fail = map[string]int32{c.call: int32(c.code)}
+			f.Fail.Set(c.call, int32(c.code))
 			_, err := openFake(t, f)
 			require.EqualError(t, err, c.want)
 			require.Equal(t, fault.Resource, fault.KindOf(err))
@@ -111,7 +111,7 @@ func TestDevicesChecksEveryCall(t *testing.T) {
 	} {
 		t.Run(call, func(t *testing.T) {
 			f := cudatest.TwoDevices()
-			f.Fail = map[string]int32{call: 999}
+			f.Fail.Set(call, 999)
 			d, err := openFake(t, f)
 			require.NoError(t, err)
 			devices, err := d.Devices()
@@ -165,7 +165,7 @@ func TestFreeMemoryFails(t *testing.T) {
 	} {
 		t.Run(call, func(t *testing.T) {
 			f := cudatest.TwoDevices()
-			f.Fail = map[string]int32{call: 2}
+			f.Fail.Set(call, 2)
 			d, err := openFake(t, f)
 			require.NoError(t, err)
 			devices, err := d.Devices()

@@ -14,34 +14,57 @@ import (
 // the others; filling, which is where pages come from a disk or its cache, is what takes
 // several of them.
 //
-// What is put into a feed is copied in no order, neither with itself nor with streams: who
-// wants to write or read the same memory otherwise must wait, before for the streams and
-// after for the feed. An error sticks to the context, and what was not begun is dropped.
+// What is put into a feed comes in batches. It is copied in no order, neither with itself nor
+// with streams, but that all of a batch may follow a point of a stream: who wants to write or
+// read the same memory otherwise must wait, before for the streams and after for the batch. An
+// error sticks to the context, and what was not begun is dropped.
 //
-// Put, Wait and Close are called by one goroutine at a time, and Close before the context is
-// closed. Only Wait and Close wait.
+// A feed and its batches are used by one goroutine at a time, and Close comes before that of
+// the context. Only Wait and Close wait.
 type Feed struct {
 	context *Context
 	buffers int // of a thread
 	size    int // of a buffer
 
 	mu      sync.Mutex
-	changed sync.Cond     // queue or closed
-	queue   []piece       // what no thread has begun
-	open    int           // pieces that are not on the device yet
-	empty   chan struct{} // closed when open becomes 0; nil if nobody waits
+	changed sync.Cond // queue or closed
+	queue   []piece   // what no thread has begun
+	all     count     // of all batches
 	closed  bool
 	errs    []error // of giving back
 
 	threads sync.WaitGroup
 }
 
+// count is of pieces that are not on the device yet.
+type count struct {
+	open  int
+	empty chan struct{} // closed when open becomes 0; nil if nobody waits
+}
+
+// less takes some away.
+func (c *count) less(n int) {
+	c.open -= n
+	if c.open == 0 && c.empty != nil {
+		close(c.empty)
+		c.empty = nil
+	}
+}
+
+// Batch is what is put into a feed and waited for together.
+type Batch struct {
+	feed  *Feed
+	after *Event // nil is none
+	count count
+}
+
 // Fill writes the bytes of an offset and the following into a pinned buffer. It is called by
-// a thread of a feed's, beside itself, until the feed was waited for.
+// a thread of a feed's, beside itself, until the batch was waited for.
 type Fill func(buffer []byte, offset int) error
 
 // piece is a copy that fits into one buffer.
 type piece struct {
+	batch  *Batch
 	what   string
 	dst    Pointer
 	n      int
@@ -67,27 +90,37 @@ func (c *Context) Feed(threads, buffers, size int) *Feed {
 	return f
 }
 
+// Batch begins a batch. The device copies what is put into it once an event has passed that was
+// marked before (Stream.Mark); nil is none.
+func (f *Feed) Batch(after *Event) *Batch { return &Batch{feed: f, after: after} }
+
 // Put copies n bytes to the device, in pieces of a buffer's size. Errors say that it was
 // what that could not be copied.
-func (f *Feed) Put(what string, dst Pointer, n int, fill Fill) {
+func (b *Batch) Put(what string, dst Pointer, n int, fill Fill) {
+	f := b.feed
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for at := 0; at < n; at += f.size {
-		f.queue = append(f.queue, piece{what, dst + Pointer(at), min(f.size, n-at), at, fill})
-		f.open++
+		f.queue = append(f.queue, piece{b, what, dst + Pointer(at), min(f.size, n-at), at, fill})
+		f.all.open++
+		b.count.open++
 	}
 	f.changed.Broadcast()
 }
 
-// Wait waits until all that was put is on the device, and returns the error that sticks.
-func (f *Feed) Wait() error {
+// Wait waits until all that was put into the batch is on the device, and returns the error that
+// sticks.
+func (b *Batch) Wait() error { return b.feed.wait(&b.count) }
+
+// wait waits until there are no more of a count.
+func (f *Feed) wait(c *count) error {
 	f.mu.Lock()
-	if f.open == 0 {
+	if c.open == 0 {
 		f.mu.Unlock()
 		return f.context.Err()
 	}
 	empty := make(chan struct{})
-	f.empty = empty
+	c.empty = empty
 	f.mu.Unlock()
 	err := f.context.patiently(func(late <-chan time.Time) bool {
 		select {
@@ -107,11 +140,14 @@ func (f *Feed) Wait() error {
 // the error that sticks.
 func (f *Feed) Close() error {
 	f.mu.Lock()
-	f.open -= len(f.queue)
+	for _, p := range f.queue {
+		p.batch.count.less(1)
+	}
+	f.all.less(len(f.queue))
 	f.queue, f.closed = nil, true
 	f.changed.Broadcast()
 	f.mu.Unlock()
-	if err := f.Wait(); err != nil && errors.Is(err, ErrHung) {
+	if err := f.wait(&f.all); err != nil && errors.Is(err, ErrHung) {
 		return err // a thread hangs in the driver
 	}
 	f.threads.Wait()
@@ -137,16 +173,13 @@ func (f *Feed) take(wait bool) (p piece, ok bool) {
 	return p, true
 }
 
-// done says that a piece is on the device, or given up.
-func (f *Feed) done() {
+// done says that a batch's piece is on the device, or given up.
+func (f *Feed) done(b *Batch) {
 	f.context.finished.Add(1)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.open--
-	if f.open == 0 && f.empty != nil {
-		close(f.empty)
-		f.empty = nil
-	}
+	b.count.less(1)
+	f.all.less(1)
 }
 
 // fail makes an error stick, of a piece or of none.
@@ -198,6 +231,7 @@ type laneSlot struct {
 	memory unsafe.Pointer
 	event  eventPointer
 	what   string
+	batch  *Batch
 }
 
 // enter takes what the lane needs.
@@ -244,16 +278,16 @@ func (l *lane) carry(p piece) {
 		l.retire()
 	}
 	if l.feed.context.Err() != nil {
-		l.feed.done()
+		l.feed.done(p.batch)
 		return
 	}
 	s := &l.ring[l.next]
 	if err := l.start(s, p); err != nil {
 		l.feed.fail(p.what, err)
-		l.feed.done()
+		l.feed.done(p.batch)
 		return
 	}
-	s.what = p.what
+	s.what, s.batch = p.what, p.batch
 	l.next = (l.next + 1) % len(l.ring)
 	l.busy++
 }
@@ -263,6 +297,11 @@ func (l *lane) start(s *laneSlot, p piece) error {
 		return err
 	}
 	a := l.api
+	if e := p.batch.after; e != nil {
+		if err := a.check("cuStreamWaitEvent", a.cuStreamWaitEvent(l.stream, e.e, 0)); err != nil {
+			return err
+		}
+	}
 	if err := a.check("cuMemcpyHtoDAsync_v2", a.cuMemcpyHtoDAsync(p.dst, s.memory, uint64(p.n), l.stream)); err != nil {
 		return err
 	}
@@ -276,5 +315,5 @@ func (l *lane) retire() {
 		l.feed.fail(s.what, err)
 	}
 	l.busy--
-	l.feed.done()
+	l.feed.done(s.batch)
 }

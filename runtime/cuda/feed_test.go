@@ -47,6 +47,7 @@ func TestFeed(t *testing.T) {
 			s := openScaled(t, f, Options{})
 			feed := s.Feed(c.threads, c.buffers, c.size)
 			for range 3 { // rounds
+				batch := feed.Batch(nil)
 				want := map[Pointer][]byte{}
 				for _, n := range []int{0, 1, 63, 64, 65, 10_000} {
 					p, err := s.Alloc(int64(n + 1))
@@ -56,9 +57,9 @@ func TestFeed(t *testing.T) {
 				}
 				require.NoError(t, s.stream.Sync())
 				for p, data := range want {
-					feed.Put("w", p, len(data), copyOf(data))
+					batch.Put("w", p, len(data), copyOf(data))
 				}
-				require.NoError(t, feed.Wait())
+				require.NoError(t, batch.Wait())
 				for p, data := range want {
 					require.True(t, bytes.Equal(data, deviceBytes(p, len(data))))
 					require.Zero(t, deviceBytes(p, len(data)+1)[len(data)])
@@ -82,18 +83,18 @@ func TestFeedFails(t *testing.T) {
 	} {
 		t.Run(call, func(t *testing.T) {
 			f := cudatest.TwoDevices()
-			f.Fail = map[string]int32{}
 			s := openScaled(t, f, Options{})
 			p, err := s.Alloc(1000)
 			require.NoError(t, err)
-			f.Fail[call] = int32(codeOutOfMemory)
+			f.Fail.Set(call, int32(codeOutOfMemory))
 			feed := s.Feed(1, 2, 64)
-			feed.Put("w", p, 1000, copyOf(pattern(1000)))
+			batch := feed.Batch(nil)
+			batch.Put("w", p, 1000, copyOf(pattern(1000)))
 			want := "copying to CUDA device 0: " + what + call + ": CUDA_ERROR_OUT_OF_MEMORY (2): out of memory"
-			require.EqualError(t, feed.Wait(), want)
+			require.EqualError(t, batch.Wait(), want)
 			require.ErrorIs(t, s.Err(), ErrMemory)
 			require.Equal(t, fault.Resource, fault.KindOf(s.Err()))
-			feed.Put("w", p, 1000, func([]byte, int) error { t.Error("filled after an error"); return nil })
+			batch.Put("w", p, 1000, func([]byte, int) error { t.Error("filled after an error"); return nil })
 			require.EqualError(t, feed.Close(), want)
 			require.EqualError(t, s.Close(), want)
 			require.Empty(t, f.Machine.Live)
@@ -109,16 +110,17 @@ func TestFeedCannotRead(t *testing.T) {
 	require.NoError(t, err)
 	gone := errors.New("the disk is gone")
 	feed := s.Feed(1, 2, 64)
+	batch := feed.Batch(nil)
 	var after atomic.Int32
-	feed.Put("a", p, 640, copyOf(pattern(640)))
-	feed.Put("b", p+640, 640, func(_ []byte, offset int) error {
+	batch.Put("a", p, 640, copyOf(pattern(640)))
+	batch.Put("b", p+640, 640, func(_ []byte, offset int) error {
 		if offset == 320 {
 			return gone
 		}
 		return nil
 	})
-	feed.Put("c", p+1280, 640, func([]byte, int) error { after.Add(1); return nil })
-	require.ErrorIs(t, feed.Wait(), gone)
+	batch.Put("c", p+1280, 640, func([]byte, int) error { after.Add(1); return nil })
+	require.ErrorIs(t, batch.Wait(), gone)
 	require.ErrorContains(t, s.Err(), "copying b: the disk is gone")
 	require.Zero(t, after.Load())
 	require.True(t, bytes.Equal(pattern(640), deviceBytes(p, 640)))
@@ -136,7 +138,8 @@ func TestFeedIsGivenUp(t *testing.T) {
 	begun, on := make(chan struct{}), make(chan struct{})
 	var pieces atomic.Int32
 	feed := s.Feed(1, 2, 64)
-	feed.Put("w", p, 640, func([]byte, int) error {
+	batch := feed.Batch(nil)
+	batch.Put("w", p, 640, func([]byte, int) error {
 		if pieces.Add(1) == 1 {
 			close(begun)
 			<-on
@@ -169,9 +172,10 @@ func TestFeedHangs(t *testing.T) {
 	p, err := s.Alloc(64)
 	require.NoError(t, err)
 	feed := s.Feed(1, 2, 64)
+	batch := feed.Batch(nil)
 	on := make(chan struct{})
-	feed.Put("w", p, 64, func([]byte, int) error { <-on; return nil })
-	require.ErrorIs(t, feed.Wait(), ErrHung)
+	batch.Put("w", p, 64, func([]byte, int) error { <-on; return nil })
+	require.ErrorIs(t, batch.Wait(), ErrHung)
 	require.ErrorIs(t, feed.Close(), ErrHung)
 	close(on)
 	require.ErrorIs(t, s.Close(), ErrHung)
@@ -182,14 +186,48 @@ func TestFeedHangs(t *testing.T) {
 func TestFeedCloseFails(t *testing.T) {
 	for _, call := range []string{"cuMemFreeHost", "cuEventDestroy_v2", "cuStreamDestroy_v2"} {
 		f := cudatest.TwoDevices()
-		f.Fail = map[string]int32{}
 		s := openScaled(t, f, Options{})
 		feed := s.Feed(1, 1, 64)
-		feed.Put("w", s.memory, 64, copyOf(pattern(64)))
-		require.NoError(t, feed.Wait())
-		f.Fail[call] = 34
+		batch := feed.Batch(nil)
+		batch.Put("w", s.memory, 64, copyOf(pattern(64)))
+		require.NoError(t, batch.Wait())
+		f.Fail.Set(call, 34)
 		require.ErrorContains(t, feed.Close(), call+": CUDA_ERROR_STUB_LIBRARY")
-		delete(f.Fail, call)
+		f.Fail.Clear()
 		require.NoError(t, s.Close())
 	}
+}
+
+// A batch is waited for by itself, and its copies follow the event that it was given.
+func TestBatches(t *testing.T) {
+	f := cudatest.TwoDevices()
+	s := openScaled(t, f, Options{})
+	p, err := s.Alloc(6400)
+	require.NoError(t, err)
+	passed, err := s.Event()
+	require.NoError(t, err)
+	require.NoError(t, s.stream.Mark(passed))
+	feed := s.Feed(2, 2, 64)
+	first, second := feed.Batch(passed), feed.Batch(nil)
+	begun, on := make(chan struct{}), make(chan struct{})
+	second.Put("b", p+640, 64, func(buffer []byte, offset int) error {
+		close(begun)
+		<-on
+		return copyOf(pattern(64))(buffer, offset)
+	})
+	<-begun
+	first.Put("a", p, 640, copyOf(pattern(640)))
+	require.NoError(t, first.Wait())
+	require.True(t, bytes.Equal(pattern(640), deviceBytes(p, 640)))
+	require.NoError(t, first.Wait(), "twice")
+	close(on)
+	require.NoError(t, second.Wait())
+	require.True(t, bytes.Equal(pattern(64), deviceBytes(p+640, 64)))
+	f.Fail.Set("cuStreamWaitEvent", int32(codeOutOfMemory))
+	second.Put("c", p, 64, copyOf(pattern(64))) // follows nothing
+	require.NoError(t, second.Wait())
+	first.Put("d", p, 64, copyOf(pattern(64)))
+	require.ErrorContains(t, first.Wait(), "copying d: cuStreamWaitEvent")
+	require.Error(t, feed.Close())
+	require.Error(t, s.Close())
 }

@@ -45,6 +45,15 @@ func (s *Stream) Staging(buffers, size int) (*Staging, error) {
 // Write copies n bytes to the device: fill is called for each piece, with the place for it
 // and its offset, for several at a time. The copies run behind; the filling does not.
 func (g *Staging) Write(dst Pointer, n int, fill func(piece []byte, offset int)) error {
+	return g.Carry("", dst, n, func(piece []byte, offset int) error {
+		fill(piece, offset)
+		return nil
+	})
+}
+
+// Carry is Write of what can fail, and whose errors say what it was. An error of fill sticks, as
+// one of the copy does; then the bytes on the device are unknown.
+func (g *Staging) Carry(what string, dst Pointer, n int, fill Fill) error {
 	defer g.join()
 	for at := 0; at < n; at += g.size {
 		s, err := g.take(min(g.size, n-at))
@@ -53,8 +62,8 @@ func (g *Staging) Write(dst Pointer, n int, fill func(piece []byte, offset int))
 		}
 		s.busy = true
 		write := func() {
-			fill(s.memory.Bytes()[:s.n], at)
-			g.stream.CopyToDevice(dst+Pointer(at), s.memory, 0, s.n)
+			err := fill(s.memory.Bytes()[:s.n], at)
+			g.stream.toDevice(what, dst+Pointer(at), s.memory, 0, s.n, err)
 			g.stream.Record(s.event)
 		}
 		if n <= g.size {

@@ -110,8 +110,32 @@ func (s *Stream) launch(f *Function, grid, block Dim, shared int, matrices []Mat
 
 // CopyToDevice puts a copy of n bytes from an offset of pinned memory into the stream.
 func (s *Stream) CopyToDevice(dst Pointer, src *Pinned, offset, n int) {
-	a, from := s.context.api, src.part(offset, n)
-	s.copy("cuMemcpyHtoDAsync_v2", n, func() Code { return a.cuMemcpyHtoDAsync(dst, from, uint64(n), s.s) })
+	s.toDevice("", dst, src, offset, n, nil)
+}
+
+// toDevice is CopyToDevice of something, unless there was an error before it, which then sticks.
+func (s *Stream) toDevice(what string, dst Pointer, src *Pinned, offset, n int, before error) {
+	c, from := s.context, src.part(offset, n)
+	if what == "" {
+		what = bytesText(n)
+	}
+	c.behind(func() error {
+		err := before
+		if err == nil {
+			err = c.api.check("cuMemcpyHtoDAsync_v2", c.api.cuMemcpyHtoDAsync(dst, from, uint64(n), s.s))
+		}
+		return copying(what, err)
+	})
+}
+
+func bytesText(n int) string { return fmt.Sprintf("%d bytes", n) }
+
+// copying says what could not be copied.
+func copying(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("copying %s: %w", what, err)
 }
 
 // CopyToHost puts a copy of n bytes to an offset of pinned memory into the stream.
@@ -134,12 +158,7 @@ func (s *Stream) Fill(dst Pointer, value byte, n int64) {
 
 func (s *Stream) copy(call string, n int, f func() Code) {
 	c := s.context
-	c.behind(func() error {
-		if err := c.api.check(call, f()); err != nil {
-			return fmt.Errorf("copying %d bytes: %w", n, err)
-		}
-		return nil
-	})
+	c.behind(func() error { return copying(bytesText(n), c.api.check(call, f())) })
 }
 
 // Sync waits until everything in the stream has run, and returns the error that sticks.
@@ -170,6 +189,13 @@ func (c *Context) Event() (*Event, error) {
 func (s *Stream) Record(e *Event) {
 	a := s.context.api
 	s.context.behind(func() error { return a.check("cuEventRecord", a.cuEventRecord(e.e, s.s)) })
+}
+
+// Mark is Record that returns once the driver has the event, so that a batch of a feed may follow
+// it. What is in the stream is not waited for.
+func (s *Stream) Mark(e *Event) error {
+	a := s.context.api
+	return s.context.do(func() error { return a.check("cuEventRecord", a.cuEventRecord(e.e, s.s)) })
 }
 
 // Wait waits until the event was passed.

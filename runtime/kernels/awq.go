@@ -26,7 +26,7 @@ func loadAWQ(b *Backend, s compute.AWQ) (*awq, error) {
 		return nil, loading(s.QWeight, fmt.Errorf("it has %d dimensions, this takes 2", len(s.QWeight.Shape)))
 	}
 	in, out := 2*s.QWeight.Shape[1], 4*s.QWeight.Shape[0]
-	a := &awq{size: size{b, int(in), int(out)}, parts: max(s.Parts, 1)}
+	a := &awq{size: size{home: b, in: int(in), out: int(out)}, parts: max(s.Parts, 1)}
 	if in <= 0 || out <= 0 || in%packing.TileColumns != 0 || a.out%a.parts != 0 {
 		return nil, loading(s.QWeight, fmt.Errorf("%d inputs are no multiple of %d, or %d outputs none of %d parts",
 			in, packing.TileColumns, out, a.parts))
@@ -56,12 +56,12 @@ func (a *awq) load(s compute.AWQ) error {
 		w  compute.Weight
 	}{{&a.codes, s.QWeight}, {&a.scales, s.WScales}, {&a.zeros, s.WZeros}, {&a.fileBias, s.Bias}}
 	for _, p := range all {
-		if err := b.store.take(taken{p.to, int64(len(p.w.Data))}); err != nil {
+		if err := b.take(taken{p.to, int64(len(p.w.Data))}); err != nil {
 			return err
 		}
 		b.putRaw(p.w, *p.to)
 	}
-	if err := b.store.take(taken{&a.bias, int64(a.out) * f32Size}); err != nil {
+	if err := b.take(taken{&a.bias, int64(a.out) * f32Size}); err != nil {
 		return err
 	}
 	b.put(s.Bias, a.bias, a.out*f32Size, func(buffer []byte, offset int) error {

@@ -44,7 +44,7 @@ func (b *Backend) LoadConv(s compute.ConvSpec) (compute.Conv, error) {
 		return nil, err
 	}
 	c := &conv{
-		size: size{b, int(w.Shape[1]), int(w.Shape[0])}, kh: int(w.Shape[n-2]), kw: int(w.Shape[n-1]),
+		size: size{b, int(w.Shape[1]), int(w.Shape[0]), b.window.loading}, kh: int(w.Shape[n-2]), kw: int(w.Shape[n-1]),
 		padded: ceil(int(w.Shape[1]), 8) * 8, spec: s,
 	}
 	if err := c.load(s); err != nil {
@@ -63,7 +63,7 @@ func (c *conv) load(s compute.ConvSpec) error {
 		return err
 	}
 	n := c.out * count * c.padded
-	if err := b.store.take(taken{&c.weight, int64(n) * actSize}, taken{&c.bias, int64(c.out) * f32Size}); err != nil {
+	if err := b.take(taken{&c.weight, int64(n) * actSize}, taken{&c.bias, int64(c.out) * f32Size}); err != nil {
 		return err
 	}
 	b.putRaw(w, from)
@@ -86,6 +86,7 @@ func (b *Backend) Convolve(dst compute.Tensor, cv compute.Conv, x compute.Tensor
 		return
 	}
 	b.arena.ApartFused(dst, x, p, q)
+	b.use(c.of, p.Weight)
 	if q.Kind != compute.GateAdd {
 		c.run(dst, x, h, w, p, b.epilogue(dst, q))
 		return

@@ -39,7 +39,7 @@ func (d *dense) load(s compute.Dense, format safetensors.DType) error {
 	if len(s.Biases) > 0 {
 		all = append(all, taken{&d.bias, int64(d.out) * f32Size})
 	}
-	if err := b.store.take(all...); err != nil {
+	if err := b.take(all...); err != nil {
 		return err
 	}
 	row := 0

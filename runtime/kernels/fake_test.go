@@ -143,9 +143,8 @@ func TestEveryCallThatFails(t *testing.T) {
 	} {
 		t.Run(call, func(t *testing.T) {
 			l := cudatest.TwoDevices()
-			l.Fail = map[string]int32{}
 			if fromTheStart {
-				l.Fail[call] = 2
+				l.Fail.Set(call, 2)
 			}
 			b := openFake(t, l, hopper)
 			w := (&pair{rng: rand.New(rand.NewPCG(1, 1))}).weight("w", 1, 5120, 64)
@@ -153,7 +152,7 @@ func TestEveryCallThatFails(t *testing.T) {
 			require.NoError(t, err)
 			x, y := b.Alloc(compute.Act, 300, 64), b.Alloc(compute.Act, 300, 5120)
 			require.NoError(t, b.Sync())
-			l.Fail[call] = 2
+			l.Fail.Set(call, 2)
 			b.Upload(x, make([]float32, x.Len()))
 			b.Linear(y, linear, x, compute.Pre{}, compute.Post{})
 			b.Copy(y.Slice(0, 1), y.Slice(1, 2))
@@ -176,7 +175,7 @@ func TestNewFails(t *testing.T) {
 	for _, call := range []string{"cuDevicePrimaryCtxRetain", "cuStreamCreate", "cuMemHostAlloc", "cuEventCreate", "cuMemAlloc_v2"} {
 		t.Run(call, func(t *testing.T) {
 			l := cudatest.TwoDevices()
-			l.Fail = map[string]int32{call: 2}
+			l.Fail.Set(call, 2)
 			_, err := fakeBackend(t, l, hopper, kernels.Options{ArenaBytes: 1 << 20})
 			require.ErrorContains(t, err, call)
 			require.ErrorIs(t, err, cuda.ErrMemory)

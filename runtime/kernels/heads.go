@@ -17,6 +17,7 @@ func (b *Backend) Heads(s compute.Split) {
 		return
 	}
 	b.arena.ApartHeads(s)
+	b.use(nil, s.NormQ, s.NormK)
 	optional := func(v compute.Vector) cuda.Parameter {
 		if v == nil {
 			return 0

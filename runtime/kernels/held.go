@@ -41,7 +41,7 @@ func (q *svdq) hold(h Held, f fileOrder) (layer, error) {
 		return q.eightBits(f)
 	}
 	b, w := q.home, &whole{size: q.size, bias: q.bias}
-	if err := b.store.take(taken{&w.weights, int64(q.out) * int64(q.in) * actSize}); err != nil {
+	if err := b.take(taken{&w.weights, int64(q.out) * int64(q.in) * actSize}); err != nil {
 		return nil, err
 	}
 	b.later(func() { q.unpack(w.weights) })
@@ -76,7 +76,7 @@ func (q *svdq) eightBits(f fileOrder) (*eightBits, error) {
 		return nil, err
 	}
 	var smooth cuda.Pointer
-	err := b.store.take(
+	err := b.take(
 		taken{&smooth, int64(q.in) * f32Size},
 		taken{&w.weights, int64(q.out) * int64(q.in)},
 		taken{&w.scales, int64(q.out) * f32Size})

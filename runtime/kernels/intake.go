@@ -26,16 +26,27 @@ const (
 // round of loading is finished before the next.
 type intake struct {
 	feed  *cuda.Feed // nil unless something is being loaded
+	batch *cuda.Batch
 	after []func()
 	raw   int64 // bytes of the arena
 }
 
-// put copies n bytes of a weight, or what becomes of it, to the device, behind.
+// put copies n bytes of a weight, or what becomes of it, to the device, behind, or when the
+// group comes that is being loaded.
 func (b *Backend) put(w compute.Weight, p cuda.Pointer, n int, fill cuda.Fill) {
+	if g := b.window.loading; g != nil {
+		g.puts = append(g.puts, put{w.String(), p - g.at, n, fill})
+		return
+	}
+	if b.intake.feed == nil && n <= stagingSize { // threads take longer to begin
+		b.stick(b.staging.Carry(w.String(), p, n, fill))
+		return
+	}
 	if b.intake.feed == nil {
 		b.intake.feed = b.context.Feed(min(feedThreads, runtime.GOMAXPROCS(0)), feedBuffers, feedSize)
+		b.intake.batch = b.intake.feed.Batch(nil)
 	}
-	b.intake.feed.Put(w.String(), p, n, fill)
+	b.intake.batch.Put(w.String(), p, n, fill)
 }
 
 // putRaw copies the bytes of a weight as they are.
@@ -74,8 +85,22 @@ func (b *Backend) putNarrow(w compute.Weight, p cuda.Pointer) {
 	})
 }
 
-// takeRoom takes memory in the arena for what one layer's kernels read, until they have run.
+// take takes memory for what stays as long as its layer.
+func (b *Backend) take(all ...taken) error {
+	if g := b.window.loading; g != nil {
+		g.take(all...)
+		return nil
+	}
+	return b.store.take(all...)
+}
+
+// takeRoom takes memory in the arena, or the group's, for what one layer's kernels read, until
+// they have run.
 func (b *Backend) takeRoom(all ...taken) error {
+	if g := b.window.loading; g != nil {
+		g.take(all...)
+		return nil
+	}
 	var need int64
 	for _, t := range all {
 		need += aligned(t.bytes)
@@ -97,14 +122,21 @@ func (b *Backend) takeRoom(all ...taken) error {
 	return b.err
 }
 
-// later has kernels launched once all bytes are there that were put before.
-func (b *Backend) later(launch func()) { b.intake.after = append(b.intake.after, launch) }
+// later has kernels launched once all bytes are there that were put before. Addresses that were
+// taken must be read by launch itself: those of a group may change until then.
+func (b *Backend) later(launch func()) {
+	if g := b.window.loading; g != nil {
+		g.after = append(g.after, launch)
+		return
+	}
+	b.intake.after = append(b.intake.after, launch)
+}
 
 // finishRound waits for the bytes and launches the kernels.
 func (b *Backend) finishRound() {
 	in := &b.intake
-	if in.feed != nil {
-		b.stick(in.feed.Wait())
+	if in.batch != nil {
+		b.stick(in.batch.Wait())
 	}
 	for _, launch := range in.after {
 		if b.err == nil {
@@ -117,7 +149,8 @@ func (b *Backend) finishRound() {
 // settle finishes loading: what is put into the stream afterwards finds the weights. The
 // threads and their pinned memory go.
 func (b *Backend) settle() {
-	if b.intake.feed == nil {
+	b.stick(b.place())
+	if b.intake.feed == nil && len(b.intake.after) == 0 {
 		return
 	}
 	b.finishRound()

@@ -102,7 +102,7 @@ func TestLoadingEnds(t *testing.T) {
 	l := cudatest.TwoDevices()
 	b := openFake(t, l, hopper)
 	allocations, goroutines := len(l.Machine.Live), runtime.NumGoroutine()
-	_, err := b.LoadTable(randomTable(rand.New(rand.NewPCG(3, 4)), "t", safetensors.BF16, 3, 5))
+	_, err := b.LoadTable(randomTable(rand.New(rand.NewPCG(3, 4)), "t", safetensors.BF16, 2000, 1024)) // more than is copied without threads
 	require.NoError(t, err)
 	require.NoError(t, b.Sync())
 	require.Len(t, l.Machine.Live, allocations+1, "the table's memory, and no pinned buffers")
@@ -136,7 +136,7 @@ func TestLoadingFails(t *testing.T) {
 	for name, f := range load {
 		t.Run(name, func(t *testing.T) {
 			l := cudatest.TwoDevices()
-			l.Fail = map[string]int32{"cuMemcpyHtoDAsync_v2": 2}
+			l.Fail.Set("cuMemcpyHtoDAsync_v2", 2)
 			b := openFake(t, l, hopper)
 			require.NoError(t, f(b))
 			err := b.Sync()

@@ -24,13 +24,14 @@
 //     operation needs beside them: the result of a Pre that is followed by a product, as
 //     large as the product's input; lists of rows; a convolution's input with its channels
 //     padded to a multiple of 8.
+//   - The window, if weights stream: see groups.go.
 //   - Pinned host memory, 32 MiB, and 4 MiB more for each of at most twelve threads while
-//     weights are loaded. On the host weights lie nowhere else but behind their Weight.
+//     weights are loaded or stream. On the host weights lie nowhere else but behind their Weight.
 //
 // # Loading
 //
 // A Load… returns once it has checked the tensors and taken memory; threads carry the bytes
-// to the device behind it, and the kernels that bring some of them into order are launched
+// to the device behind it, small ones ahead of the first large one the stream itself, and the kernels that bring some of them into order are launched
 // when all are there that were asked for until then. The first call that is no Load… waits for
 // that, and it is then that a tensor which could not be copied is an error, which names it and
 // sticks. What those kernels read lies in the arena above the tensors. Close gives up what has
@@ -75,6 +76,9 @@ type Options struct {
 	Poison bool
 	// Held is how the weights of SVDQ linears are held.
 	Held Held
+	// Streamed says which groups of weights stay on the host, and come to the device when they
+	// are used; nil is none. It takes Packed.
+	Streamed func(group string) bool
 	// Portable leaves kernels for one architecture alone and takes those that every device
 	// runs.
 	Portable bool
@@ -95,6 +99,9 @@ type Backend struct {
 	memory cuda.Pointer // the arena
 	store  store
 	intake intake
+	window window
+	// streamed is Options.Streamed.
+	streamed func(group string) bool
 	// unpacked holds the weights of one SVDQ linear, unpackedBytes large.
 	unpacked      cuda.Pointer
 	unpackedBytes int64
@@ -113,14 +120,14 @@ func New(driver *cuda.Driver, device cuda.Device, o Options) (*Backend, error) {
 		return nil, fault.Wrap(fault.Resource, "use a GPU of compute capability 8.0 or later: Ampere, Ada, Hopper or Blackwell",
 			fmt.Errorf("using CUDA device %d, %s: its compute capability is %v", device.Ordinal, device.Name, c))
 	}
-	if o.ArenaBytes <= 0 {
-		panic(fmt.Sprintf("kernels: an arena of %d bytes", o.ArenaBytes))
+	if o.ArenaBytes <= 0 || o.Streamed != nil && o.Held != Packed {
+		panic(fmt.Sprintf("kernels: an arena of %d bytes, weights held %d and streamed %t", o.ArenaBytes, o.Held, o.Streamed != nil))
 	}
 	context, err := driver.Context(device, o.Context)
 	if err != nil {
 		return nil, err
 	}
-	b := &Backend{context: context, poison: o.Poison, held: o.Held, arena: compute.Arena{Limit: o.ArenaBytes}}
+	b := &Backend{context: context, poison: o.Poison, held: o.Held, streamed: o.Streamed, arena: compute.Arena{Limit: o.ArenaBytes}}
 	b.store.context = context
 	if err := b.open(o.targets(device, driver.Version())); err != nil {
 		if b.functions != nil {
@@ -168,8 +175,8 @@ func (o Options) targets(d cuda.Device, v cuda.Version) []string {
 // Device is the backend's device.
 func (b *Backend) Device() cuda.Device { return b.context.Device() }
 
-// Weights is how many bytes of the device's memory hold weights.
-func (b *Backend) Weights() int64 { return b.store.bytes + b.unpackedBytes }
+// Weights is how many bytes of the device's memory hold weights, those of the window included.
+func (b *Backend) Weights() int64 { return b.store.bytes + b.unpackedBytes + b.window.bytes }
 
 // Peak is how many bytes of the arena were ever in use at a time.
 func (b *Backend) Peak() int64 { return b.arena.Peak() }
@@ -202,6 +209,7 @@ func (b *Backend) Renew() error {
 // Close waits, gives back everything, and returns the error that sticks.
 func (b *Backend) Close() error {
 	b.endIntake()
+	b.stick(b.stopWindow())
 	first := b.Sync()
 	b.functions.stop()
 	if err := b.context.Close(); first == nil {

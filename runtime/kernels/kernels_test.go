@@ -48,6 +48,12 @@ func variants(t *testing.T, f func(t *testing.T, o kernels.Options)) {
 	}
 }
 
+// TestGPUStreamed is TestGPUConformance with all groups of weights on the host.
+func TestGPUStreamed(t *testing.T) {
+	o := kernels.Options{ArenaBytes: 256 << 20, Streamed: streamed("")}
+	computetest.Run(t, func(t *testing.T) compute.Backend { return open(t, o) }, computetest.Tolerance{F32: 1e-5, Act: 1. / 256})
+}
+
 // TestGPUConformance holds every operation on a GPU against float64. bfloat16 has 8 bits:
 // one rounding is off by 1.7e-3 in the mean, and by up to 2⁻⁸ where one value outweighs all
 // others. A linear rounds up to three times: after Pre, the weights made of 4 bits, and the

@@ -11,6 +11,8 @@ import (
 type layer interface {
 	compute.Linear
 	owner() *Backend
+	group() *group
+	join(g *group)
 	// run computes dst = Post(Pre(x)·Wᵀ + b) of what was checked.
 	run(dst, x compute.Tensor, p compute.Pre, e epilogue)
 }
@@ -19,6 +21,7 @@ type layer interface {
 type size struct {
 	home    *Backend
 	in, out int
+	of      *group // nil is none that streams
 }
 
 // In is the number of inputs.
@@ -28,6 +31,10 @@ func (s *size) In() int { return s.in }
 func (s *size) Out() int { return s.out }
 
 func (s *size) owner() *Backend { return s.home }
+
+func (s *size) group() *group { return s.of }
+
+func (s *size) join(g *group) { s.of = g }
 
 // LoadLinear takes a linear.
 func (b *Backend) LoadLinear(s compute.LinearSpec) (compute.Linear, error) {
@@ -46,6 +53,7 @@ func (b *Backend) LoadLinear(s compute.LinearSpec) (compute.Linear, error) {
 	if err != nil {
 		return nil, err
 	}
+	l.join(b.window.loading)
 	return l, nil
 }
 
@@ -58,6 +66,7 @@ func (b *Backend) Linear(dst compute.Tensor, l compute.Linear, x compute.Tensor,
 	compute.CheckLinear(dst, l, x, p, q)
 	if b.ready() {
 		b.arena.ApartFused(dst, x, p, q)
+		b.use(w.group(), p.Weight)
 		w.run(dst, x, p, b.epilogue(dst, q))
 	}
 }

@@ -64,6 +64,11 @@ func (b *Backend) Upload(dst compute.Tensor, values []float32) {
 		return
 	}
 	b.arena.Present(dst)
+	b.upload(dst, values)
+}
+
+// upload is Upload of what was checked.
+func (b *Backend) upload(dst compute.Tensor, values []float32) {
 	b.stick(b.staging.Write(b.at(dst), int(dst.Bytes()), func(piece []byte, offset int) {
 		encode(piece, values[offset/dst.Size:][:len(piece)/dst.Size], dst.Kind)
 	}))

@@ -16,8 +16,24 @@ func (b *Backend) Embed(dst compute.Tensor, t compute.Table, ids []int32) {
 	compute.CheckEmbed(dst, t, ids)
 	if b.ready() {
 		b.arena.Apart(dst)
+		if m.host != nil {
+			b.hostRows(dst, m, ids)
+			return
+		}
 		b.rows(dst, cuda.Address(m.p), m.kind, ids, access(m.cols, dst))
 	}
+}
+
+// hostRows copies rows of a table on the host.
+func (b *Backend) hostRows(dst compute.Tensor, m *table, ids []int32) {
+	if dst.Rows == 0 || dst.Cols == 0 {
+		return
+	}
+	values, size := make([]float32, dst.Len()), sizeOf(m.kind)
+	for i, id := range ids {
+		decode(values[i*m.cols:][:m.cols], m.host[int(id)*m.cols*size:], m.kind)
+	}
+	b.upload(dst, values)
 }
 
 // Gather copies rows of src, which has the kind of dst.

@@ -33,6 +33,7 @@ func (b *Backend) Apply(dst, x compute.Tensor, p compute.Pre) {
 	compute.CheckApply(dst, x, p)
 	if b.ready() {
 		b.arena.ApartFused(dst, x, p, compute.Post{})
+		b.use(nil, p.Weight)
 		b.apply(dst, x, p)
 	}
 }

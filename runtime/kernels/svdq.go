@@ -98,7 +98,7 @@ func (q *svdq) place(s compute.SVDQ, f *fileOrder) error {
 	if err := b.takeRoom(room...); err != nil {
 		return err
 	}
-	return b.store.take(lasting...)
+	return b.take(lasting...)
 }
 
 // check checks the tensors and finds the sizes.

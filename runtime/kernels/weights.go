@@ -66,18 +66,21 @@ func (s *store) take(all ...taken) error {
 
 // vector is a row of float32 on the device.
 type vector struct {
-	home *Backend
-	p    cuda.Pointer
-	n    int
+	home  *Backend
+	group *group // nil is none that streams
+	p     cuda.Pointer
+	n     int
 }
 
 // Len is the number of values.
 func (v *vector) Len() int { return v.n }
 
-// table is a matrix on the device, as it lies in its file.
+// table is a matrix as it lies in its file, on the device, or on the host where its group
+// streams: of a table few rows are used.
 type table struct {
 	home       *Backend
 	p          cuda.Pointer
+	host       []byte // nil is on the device
 	kind       compute.Kind
 	rows, cols int
 }
@@ -93,8 +96,8 @@ func (b *Backend) LoadVector(w compute.Weight) (compute.Vector, error) {
 	if err := sized(w, safetensors.BF16, safetensors.F32); err != nil {
 		return nil, loading(w, err)
 	}
-	v := &vector{home: b, n: w.Len()}
-	if err := b.store.take(taken{&v.p, int64(v.n) * f32Size}); err != nil {
+	v := &vector{home: b, group: b.window.loading, n: w.Len()}
+	if err := b.take(taken{&v.p, int64(v.n) * f32Size}); err != nil {
 		return nil, loading(w, err)
 	}
 	b.putWide(w, v.p)
@@ -110,7 +113,11 @@ func (b *Backend) LoadTable(w compute.Weight) (compute.Table, error) {
 		return nil, loading(w, err)
 	}
 	t := &table{home: b, kind: kindOf(w), rows: int(w.Shape[0]), cols: int(w.Shape[1])}
-	if err := b.store.take(taken{&t.p, int64(len(w.Data))}); err != nil {
+	if b.window.loading != nil {
+		t.host = w.Data
+		return t, nil
+	}
+	if err := b.take(taken{&t.p, int64(len(w.Data))}); err != nil {
 		return nil, loading(w, err)
 	}
 	b.putRaw(w, t.p)

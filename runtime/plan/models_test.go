@@ -149,15 +149,16 @@ func TestTransformerWeights(t *testing.T) {
 	const modulations, groups = 2 * blocks, width / 64
 	for _, r := range []struct {
 		plan.Result
-		svdq func(in, out int64) int64
+		svdq    func(in, out int64) int64
+		lowRank int64 // bytes of a value
 	}{
-		{packed, func(in, out int64) int64 { return in*out/2 + 2*in/64*out + 2*in + 2*out }},
-		{wide, func(in, out int64) int64 { return in*out + 4*out + 2*in + 2*out }},
+		{packed, func(in, out int64) int64 { return in*out/2 + 2*in/64*out + 2*in + 2*out }, 2},
+		{wide, func(in, out int64) int64 { return in*out + 8*out + 8*in }, 0},
 	} {
 		values := quantised(func(in, out int64) int64 { return in*out + out })
 		require.Equal(t, plan.Weights{Kind: "svdq", Layers: 8*blocks - 3, Values: values, Bytes: quantised(r.svdq)}, held(r.Result, "svdq"))
 		values = quantised(func(in, out int64) int64 { return rank * (in + out) })
-		require.Equal(t, plan.Weights{Kind: "lowRank", Layers: 8*blocks - 3, Values: values, Bytes: 2 * values}, held(r.Result, "lowRank"))
+		require.Equal(t, plan.Weights{Kind: "lowRank", Layers: 8*blocks - 3, Values: values, Bytes: r.lowRank * values}, held(r.Result, "lowRank"))
 		require.Equal(t, plan.Weights{
 			Kind: "awq", Layers: modulations, Values: modulations * 6 * width * (width + 1),
 			Bytes: modulations * 6 * width * (width/2 + 2*2*groups + 2),

@@ -13,6 +13,7 @@ func (b *Backend) Linear(dst compute.Tensor, l compute.Linear, x compute.Tensor,
 		panic(fmt.Sprintf("plan: a linear of another backend, %T", l))
 	}
 	compute.CheckLinear(dst, w, x, pre, post)
+	b.use(w.group, pre.Weight)
 	b.temporarily(func() { b.linearTemporaries(w, x, pre) })
 	b.fused(w.kind, dst, x, pre, post, Work{
 		FLOPs: 2 * int64(x.Rows) * int64(w.in) * int64(w.out), WeightBytes: w.bytes,
@@ -29,6 +30,7 @@ func (b *Backend) Convolve(dst compute.Tensor, c compute.Conv, x compute.Tensor,
 		panic(fmt.Sprintf("plan: a convolution of another backend, %T", c))
 	}
 	compute.CheckConvolve(dst, k, x, h, w, pre, post)
+	b.use(k.group, pre.Weight)
 	b.temporarily(func() { b.convTemporaries(k, dst, x, pre, post) })
 	b.fused(convolution, dst, x, pre, post, Work{
 		FLOPs: 2 * int64(dst.Rows) * int64(k.out) * int64(k.in) * int64(k.kh) * int64(k.kw), WeightBytes: k.bytes,
@@ -38,6 +40,7 @@ func (b *Backend) Convolve(dst compute.Tensor, c compute.Conv, x compute.Tensor,
 // Apply counts a Pre.
 func (b *Backend) Apply(dst, x compute.Tensor, pre compute.Pre) {
 	compute.CheckApply(dst, x, pre)
+	b.use(nil, pre.Weight)
 	b.fused(apply, dst, x, pre, compute.Post{}, Work{})
 }
 
@@ -77,6 +80,7 @@ func (b *Backend) Heads(s compute.Split) {
 	compute.CheckHeads(s)
 	b.format(s.X, s.Q, s.K, s.V, s.Rope.Cos, s.Rope.Sin)
 	b.arena.ApartHeads(s)
+	b.use(nil, s.NormQ, s.NormK)
 	n := Work{Launches: 1, ActivationBytes: s.X.Bytes() + s.Q.Bytes() + s.K.Bytes() + s.V.Bytes() + s.Rope.Cos.Bytes() + s.Rope.Sin.Bytes()}
 	for _, v := range []compute.Vector{s.NormQ, s.NormK} {
 		if v != nil {

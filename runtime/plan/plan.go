@@ -15,7 +15,9 @@
 // Weights, when they are loaded, in the bytes that they are held in. Those of an SVDQuant
 // linear are Options' to say; all others are held as they lie in the file, of convolutions
 // over time the one slice that acts. What a backend keeps beside them, as padding or a second
-// layout, is not counted.
+// layout, is not counted. Groups of weights are counted for themselves: what they hold, what
+// package kernels needs to have them come and go, and how often a run begins to use them, from
+// which Result.Stream chooses those that do not stay on a device that is too small for all.
 //
 // Operations:
 //
@@ -48,8 +50,8 @@ type Holding uint8
 const (
 	// Packed is 4 bits a code and the scales of its groups, as in the file.
 	Packed Holding = iota
-	// Int8 is a byte for each weight, its group's scale worked in, and a float32 for each
-	// output: what tensor cores without 4-bit units read.
+	// Int8 is a byte for each weight, scales and branch of low rank worked in, and two float32
+	// for each input and output: what tensor cores without 4-bit units read.
 	Int8
 	// Whole is one matrix in 16 bits, smoothing and the branch of low rank worked in.
 	Whole
@@ -72,6 +74,9 @@ type Backend struct {
 	options Options
 	arena   compute.Arena
 	weights [weightKinds]Weights
+	groups  []*group
+	loading *group // of what is being loaded
+	using   *group // whose weights were used last
 	stages  []*stage
 	now     *stage
 	times   int64 // how often what comes now is counted
@@ -148,7 +153,10 @@ func (b *Backend) repeat(n int, do func(i int) error) error {
 // Begin forgets what operations took, and which stage it is. Weights stay, and what is in the
 // arena is in it.
 func (b *Backend) Begin() {
-	b.stages = nil
+	b.stages, b.using = nil, nil
+	for _, g := range b.groups {
+		g.Uses = 0
+	}
 	b.Stage("")
 }
 

@@ -16,6 +16,8 @@ type Result struct {
 	// Weights are those of each kind that there is, and WeightBytes all together.
 	Weights     []Weights `json:"weights"`
 	WeightBytes int64     `json:"weightBytes"`
+	// Groups are the groups of weights, in the order in which they were loaded.
+	Groups []Group `json:"groups"`
 	// Stages are in the order in which they began. What came ahead of the first has no name,
 	// and is left out if it took nothing.
 	Stages []StageResult `json:"stages"`
@@ -54,13 +56,16 @@ type Operation struct {
 
 // Result is what was counted: all weights, and the operations since Begin.
 func (b *Backend) Result() Result {
-	r := Result{SchemaVersion: 1, ActBytes: b.options.ActBytes, Weights: []Weights{}, Stages: []StageResult{}}
+	r := Result{SchemaVersion: 1, ActBytes: b.options.ActBytes, Weights: []Weights{}, Groups: []Group{}, Stages: []StageResult{}}
 	for k, w := range b.weights {
 		if w.Layers > 0 {
 			w.Kind = weightNames[k]
 			r.Weights = append(r.Weights, w)
 			r.WeightBytes += w.Bytes
 		}
+	}
+	for _, g := range b.groups {
+		r.Groups = append(r.Groups, g.Group)
 	}
 	total := stage{name: "total"}
 	for _, s := range b.stages {

@@ -17,6 +17,7 @@ type size struct {
 	in, out int
 	kind    operation
 	bytes   int64
+	group   *group
 }
 
 // In is the number of inputs.
@@ -53,6 +54,7 @@ type vector struct {
 	home  *Backend
 	n     int
 	bytes int64
+	group *group
 }
 
 // Len is the number of values.
@@ -87,7 +89,7 @@ func (b *Backend) LoadLinear(s compute.LinearSpec) (compute.Linear, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.home = b
+	l.home, l.group = b, b.loading
 	return l, nil
 }
 
@@ -95,7 +97,7 @@ func (b *Backend) dense(s compute.Dense) (*linear, error) {
 	if len(s.Weights) == 0 || len(s.Biases) != 0 && len(s.Biases) != len(s.Weights) {
 		return nil, fault.Wrap(fault.Invalid, "", fmt.Errorf("loading a linear: %d weights %v with %d biases", len(s.Weights), s.Weights, len(s.Biases)))
 	}
-	l, values := &linear{size: size{kind: dense}}, int64(0)
+	l, values, wide := &linear{size: size{kind: dense}}, int64(0), int64(0)
 	for i, w := range s.Weights {
 		if len(w.Shape) < 2 || slices.ContainsFunc(w.Shape[2:], func(d int64) bool { return d != 1 }) {
 			return nil, loading(w, fmt.Errorf("a linear has 2 dimensions, and others of 1"))
@@ -112,6 +114,9 @@ func (b *Backend) dense(s compute.Dense) (*linear, error) {
 		l.out += int(w.Shape[0])
 		l.bytes += bytesOf(w)
 		values += int64(w.Len())
+		if w.DType == safetensors.F32 {
+			wide += bytesOf(w)
+		}
 		if len(s.Biases) > 0 {
 			if err := bias(s.Biases[i], int(w.Shape[0])); err != nil {
 				return nil, err
@@ -121,11 +126,13 @@ func (b *Backend) dense(s compute.Dense) (*linear, error) {
 		}
 	}
 	b.held(heldDense, values, l.bytes)
+	out := int64(l.out)
+	b.window(narrowBytes*out*int64(l.in), wide, f32Bytes*out*min(1, int64(len(s.Biases))))
 	return l, nil
 }
 
-// wholeBytes is the size of a weight of a linear that is held whole.
-const wholeBytes = 2
+// narrowBytes is the size of a weight in bfloat16.
+const narrowBytes = 2
 
 func (b *Backend) svdq(s compute.SVDQ) (*linear, error) {
 	if len(s.QWeight.Shape) != 2 || len(s.Down.Shape) != 2 {
@@ -147,17 +154,21 @@ func (b *Backend) svdq(s compute.SVDQ) (*linear, error) {
 	}
 	l := &linear{size: size{in: int(in), out: int(out), kind: svdq}, rank: int(rank)}
 	l.lowBytes = bytesOf(s.Down) + bytesOf(s.Up)
-	l.bytes = bytesOf(s.Smooth) + bytesOf(s.Bias)
 	switch b.options.SVDQ {
 	case Packed:
-		l.bytes += bytesOf(s.QWeight) + bytesOf(s.WScales)
+		l.bytes = bytesOf(s.QWeight) + bytesOf(s.WScales) + bytesOf(s.Smooth) + bytesOf(s.Bias)
 	case Int8:
-		l.bytes += out*in + f32Bytes*out
+		l.bytes, l.lowBytes = out*in+f32Bytes*(2*in+2*out), 0
 	case Whole:
-		l.bytes, l.lowBytes = wholeBytes*out*in+bytesOf(s.Bias), 0
+		l.bytes, l.lowBytes = narrowBytes*out*in+bytesOf(s.Bias), 0
 	}
 	b.held(heldSVDQ, out*in+out, l.bytes)
 	b.held(heldLowRank, rank*(in+out), l.lowBytes)
+	vectors, low := []int64{in, out}, []int64{in * rank, out * rank}
+	b.window(bytesOf(s.QWeight), bytesOf(s.WScales))
+	for i := range vectors { // as they come, and in order
+		b.window(narrowBytes*vectors[i], f32Bytes*vectors[i], narrowBytes*low[i], narrowBytes*low[i])
+	}
 	return l, nil
 }
 
@@ -181,6 +192,7 @@ func (b *Backend) awq(s compute.AWQ) (*linear, error) {
 	l := &linear{size: size{in: int(in), out: int(out), kind: awq}}
 	l.bytes = bytesOf(s.QWeight) + bytesOf(s.WScales) + bytesOf(s.WZeros) + bytesOf(s.Bias)
 	b.held(heldAWQ, out*in+out, l.bytes)
+	b.window(bytesOf(s.QWeight), bytesOf(s.WScales), bytesOf(s.WZeros), bytesOf(s.Bias), f32Bytes*out)
 	return l, nil
 }
 
@@ -203,9 +215,11 @@ func (b *Backend) LoadConv(s compute.ConvSpec) (compute.Conv, error) {
 	if n == 5 {
 		frames = shape[2]
 	}
-	c := &conv{size: size{home: b, in: int(shape[1]), out: int(shape[0]), kind: convolution}, kh: int(shape[n-2]), kw: int(shape[n-1]), spec: s}
+	c := &conv{size: size{home: b, group: b.loading, in: int(shape[1]), out: int(shape[0]), kind: convolution}, kh: int(shape[n-2]), kw: int(shape[n-1]), spec: s}
 	c.bytes = bytesOf(s.Weight)/frames + bytesOf(s.Bias)
 	b.held(heldConv, int64(s.Weight.Len())/frames+int64(s.Bias.Len()), c.bytes)
+	padded := (shape[1] + 7) / 8 * 8 // package kernels has channels in eights
+	b.window(bytesOf(s.Weight), narrowBytes*shape[0]*padded*shape[n-1]*shape[n-2], f32Bytes*shape[0])
 	return c, nil
 }
 
@@ -214,8 +228,9 @@ func (b *Backend) LoadVector(w compute.Weight) (compute.Vector, error) {
 	if err := values16or32(w); err != nil {
 		return nil, err
 	}
-	v := &vector{b, w.Len(), bytesOf(w)}
+	v := &vector{b, w.Len(), bytesOf(w), b.loading}
 	b.held(heldVector, int64(v.n), v.bytes)
+	b.window(f32Bytes * int64(v.n))
 	return v, nil
 }
 
@@ -237,6 +252,9 @@ func (b *Backend) held(k weightKind, values, bytes int64) {
 	h.Layers++
 	h.Values += values
 	h.Bytes += bytes
+	if b.loading != nil {
+		b.loading.Bytes += bytes
+	}
 }
 
 // part is a tensor of a quantised linear and what it must be.

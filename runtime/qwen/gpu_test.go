@@ -1,6 +1,7 @@
 package qwen
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -29,16 +30,24 @@ func openGPU(t *testing.T, o kernels.Options) func(plan.Result) (compute.Backend
 // TestGPUGolden: on a GPU, which computes in bfloat16, both pipelines stay near to diffusers'
 // in float64: latents by 3 % of the largest, which is what rounding does through the text
 // encoder, the VAE and every step of a model whose weights are random, and pictures by a few
-// levels. Two edits are equal to the bit.
+// levels. Two edits are equal to the bit, and weights that stream change none.
 func TestGPUGolden(t *testing.T) {
-	for _, portable := range []bool{false, true} {
-		open := openGPU(t, kernels.Options{ArenaBytes: 256 << 20, Poison: true, Portable: portable})
+	whole := map[string][]byte{}
+	for _, o := range []kernels.Options{{}, {Portable: true}, {Streamed: func(string) bool { return true }}} {
+		o.ArenaBytes, o.Poison = 256<<20, true
+		open := openGPU(t, o)
 		g := readGoldens(t)
 		for name := range g.cases {
-			t.Run(name, func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s, portable %t, streamed %t", name, o.Portable, o.Streamed != nil), func(t *testing.T) {
 				m := goldenModelOn(t, g.class(name), Options{Open: open, Plan: plan.Options{Temporaries: true}})
 				first := g.run(t, m, name, 0.03)
 				require.Equal(t, first.Pix, g.run(t, m, name, 0.03).Pix)
+				switch {
+				case o.Streamed != nil:
+					require.Equal(t, whole[name], first.Pix)
+				case !o.Portable:
+					whole[name] = first.Pix
+				}
 				off, most := 0, 0
 				for i, want := range g.bytes(t, name+".picture") {
 					d := int(first.Pix[i]) - int(want)

@@ -189,11 +189,20 @@ func (m *Model) keep(s *weights.Set, err error) (*weights.Set, error) {
 	return s, err
 }
 
-// interruptible is a backend that takes no more weights once ctx has ended: those of the
-// published model may take minutes.
+// interruptible is a backend that takes no more weights of a component once ctx has ended:
+// those of the published model may take minutes. Groups bear the component's name.
 type interruptible struct {
 	compute.Backend
-	ctx context.Context
+	ctx       context.Context
+	component string
+}
+
+// Group implements compute.Loader.
+func (b interruptible) Group(name string) {
+	if name != "" {
+		name = b.component + ": " + name
+	}
+	b.Backend.Group(name)
 }
 
 // LoadLinear implements compute.Loader; a network has many of them.
@@ -206,16 +215,21 @@ func (b interruptible) LoadLinear(s compute.LinearSpec) (compute.Linear, error) 
 
 // load makes the networks on a backend.
 func (s sources) load(ctx context.Context, backend compute.Backend) (*components, error) {
-	b := interruptible{backend, ctx}
 	c := &components{backend: backend, transformers: map[string]*transformer.Model{}}
-	if err := c.load("text encoder", s.text, func() (err error) { c.text, err = textencoder.New(b, s.textConfig, s.text); return err }); err != nil {
+	text := func(b compute.Backend) (err error) {
+		c.text, err = textencoder.New(b, s.textConfig, s.text)
+		return err
+	}
+	if err := c.load(ctx, "text encoder", s.text, text); err != nil {
 		return nil, err
 	}
-	if err := c.load("VAE", s.vae, func() (err error) { c.vae, err = vae.New(b, s.vaeConfig, s.vae); return err }); err != nil {
+	pictures := func(b compute.Backend) (err error) { c.vae, err = vae.New(b, s.vaeConfig, s.vae); return err }
+	if err := c.load(ctx, "VAE", s.vae, pictures); err != nil {
 		return nil, err
 	}
 	for name, set := range s.checkpoints {
-		if err := c.load(name, set, func() (err error) { c.transformers[name], err = transformer.New(b, set); return err }); err != nil {
+		checkpoint := func(b compute.Backend) (err error) { c.transformers[name], err = transformer.New(b, set); return err }
+		if err := c.load(ctx, name, set, checkpoint); err != nil {
 			return nil, err
 		}
 	}
@@ -223,9 +237,9 @@ func (s sources) load(ctx context.Context, backend compute.Backend) (*components
 }
 
 // load loads one component, waits for it, and keeps what it took.
-func (c *components) load(name string, set *weights.Set, load func() error) error {
+func (c *components) load(ctx context.Context, name string, set *weights.Set, load func(b compute.Backend) error) error {
 	began := time.Now()
-	err := load()
+	err := load(interruptible{c.backend, ctx, name})
 	if err == nil {
 		err = c.backend.Sync()
 	}

@@ -42,6 +42,9 @@ func (b *Backend) LoadVector(w compute.Weight) (compute.Vector, error) {
 	return &vector{b, v}, nil
 }
 
+// Group does nothing: weights stay where they are mapped.
+func (b *Backend) Group(string) {}
+
 // LoadTable keeps a tensor of BF16 or F32 where it is.
 func (b *Backend) LoadTable(w compute.Weight) (compute.Table, error) {
 	if len(w.Shape) != 2 {

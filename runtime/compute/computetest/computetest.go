@@ -71,6 +71,7 @@ func Run(t *testing.T, open func(t *testing.T) compute.Backend, tol Tolerance) {
 		{"Arena", arena},
 		{"Order", order},
 		{"Repeats", repeats},
+		{"Groups", groups},
 		{"ArenaFull", arenaFull},
 		{"Finite", finite},
 	}, refusals...))

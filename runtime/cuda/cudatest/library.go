@@ -7,6 +7,7 @@ package cudatest
 import (
 	"errors"
 	"maps"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -17,13 +18,32 @@ import (
 type Library struct {
 	Version int32
 	Devices []Device
-	// Fail maps an exported name to the code that it returns.
-	Fail map[string]int32
+	// Fail says which functions fail.
+	Fail Failures
 	// Absent names a function that the library does not export.
 	Absent string
 	// Depth counts pushed contexts, Retained the primary contexts in use.
 	Depth, Retained atomic.Int32
 	Machine         Machine
+}
+
+// Failures are functions by their exported names and the codes that they return in place of doing
+// anything. It is safe for concurrent use, since a context's threads may be in the middle of a
+// call.
+type Failures struct{ codes sync.Map }
+
+// Set has a function fail from now on.
+func (f *Failures) Set(name string, code int32) { f.codes.Store(name, code) }
+
+// Clear has no function fail.
+func (f *Failures) Clear() { f.codes.Clear() }
+
+func (f *Failures) of(name string) (code int32, fails bool) {
+	v, fails := f.codes.Load(name)
+	if fails {
+		code = v.(int32)
+	}
+	return code, fails
 }
 
 // Device is a device, with its attributes by the driver's numbers.
@@ -156,7 +176,7 @@ type loaded struct {
 
 // call is a call through a C address.
 func (l *loaded) call(name string, args [12]uintptr) uintptr {
-	if code, fails := l.Fail[name]; fails {
+	if code, fails := l.Fail.of(name); fails {
 		return uintptr(code)
 	}
 	if long, ok := l.Machine.long()[name]; ok {

@@ -80,6 +80,7 @@ func (m *Machine) exported() map[string]cfunc {
 		"cuEventCreate":       create("event"),
 		"cuEventDestroy_v2":   destroy("event"),
 		"cuEventRecord":       func(e, s, _ uintptr) int32 { return m.record(e, s) },
+		"cuStreamWaitEvent":   m.streamWaits,
 		"cuEventSynchronize":  m.awaitEvent,
 		"cuEventElapsedTime":  m.elapsed,
 		"cuLinkComplete":      m.completeLink,
@@ -148,6 +149,9 @@ func (m *Machine) runLate(stream uintptr, n int) {
 	}
 	m.mu.Unlock()
 }
+
+// streamWaits is cuStreamWaitEvent(stream, event, flags): what is before the event has run.
+func (m *Machine) streamWaits(_, e, _ uintptr) int32 { return m.awaitEvent(e, 0, 0) }
 
 // awaitEvent is cuEventSynchronize.
 func (m *Machine) awaitEvent(e, _, _ uintptr) int32 {

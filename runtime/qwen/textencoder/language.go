@@ -18,10 +18,13 @@ type decoder struct {
 
 func newDecoder(l *loading, s language) *decoder {
 	d := &decoder{language: s, frequencies: frequencies(s.theta, s.head()/2), layers: make([]layer, s.layers)}
+	l.group("words")
 	l.table(&d.words, "model.embed_tokens", s.vocabulary, s.hidden)
 	for i := range d.layers {
+		l.group(fmt.Sprintf("layer %d of the language model", i))
 		takeLayer(l, &d.layers[i], s, fmt.Sprintf("model.layers.%d.", i))
 	}
+	l.group("")
 	l.norm(&d.norm, "model.norm", s.hidden)
 	return d
 }

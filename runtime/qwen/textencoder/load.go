@@ -25,6 +25,14 @@ func (l *loading) into(b compute.Loader) error {
 	return nil
 }
 
+// group begins a group of weights that are used together.
+func (l *loading) group(name string) {
+	l.steps = append(l.steps, func(b compute.Loader) error {
+		b.Group(name)
+		return nil
+	})
+}
+
 // rows are the name of a linear and the number of its outputs.
 type rows struct {
 	name string

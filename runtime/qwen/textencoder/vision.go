@@ -23,8 +23,10 @@ func newTower(l *loading, s vision) *tower {
 	t := &tower{vision: s, frequencies: frequencies(visionTheta, s.head()/4), blocks: make([]layer, s.depth)}
 	t.takeEmbed(l)
 	for i := range t.blocks {
+		l.group(fmt.Sprintf("block %d of the vision tower", i))
 		takeBlock(l, &t.blocks[i], s, fmt.Sprintf("visual.blocks.%d.", i))
 	}
+	l.group("")
 	merged := s.unit() * s.hidden
 	l.norm(&t.mergeNorm, "visual.merger.ln_q", s.hidden)
 	l.linear(&t.merge1, merged, true, rows{"visual.merger.mlp.0", merged})

@@ -1,6 +1,8 @@
 package transformer
 
 import (
+	"fmt"
+
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
 )
 
@@ -36,20 +38,28 @@ func load(backend compute.Loader, t tensors) (loaded, error) {
 		time1: l.linear(t.time1), time2: l.linear(t.time2),
 		normOut: l.linear(t.normOut), projOut: l.linear(t.projOut),
 	}
+	out.blocks = make([]block, len(t.blocks))
+	// Modulations are of groups of their own: Begin computes all of them, and steps none.
+	for i, b := range t.blocks {
+		backend.Group(fmt.Sprintf("modulation of block %d", i))
+		out.blocks[i].image.mod, out.blocks[i].text.mod = l.linear(b.image.mod), l.linear(b.text.mod)
+	}
 	for i, b := range t.blocks {
 		last := i == len(t.blocks)-1
-		out.blocks = append(out.blocks, block{image: l.stream(b.image, true), text: l.stream(b.text, !last)})
+		backend.Group(fmt.Sprintf("block %d", i))
+		l.stream(&out.blocks[i].image, b.image, true)
+		l.stream(&out.blocks[i].text, b.text, !last)
 	}
+	backend.Group("")
 	return out, l.err
 }
 
-// stream loads a stream's layers, and those behind the attention if whole.
-func (l *loader) stream(t streamTensors, whole bool) stream {
-	s := stream{mod: l.linear(t.mod), qkv: l.linear(t.qkv), normQ: l.vector(t.normQ), normK: l.vector(t.normK)}
+// stream loads a stream's layers but its modulation, and those behind the attention if whole.
+func (l *loader) stream(s *stream, t streamTensors, whole bool) {
+	s.qkv, s.normQ, s.normK = l.linear(t.qkv), l.vector(t.normQ), l.vector(t.normK)
 	if whole {
 		s.out, s.up, s.down = l.linear(t.out), l.linear(t.up), l.linear(t.down)
 	}
-	return s
 }
 
 func (l *loader) linear(s compute.LinearSpec) compute.Linear {

@@ -1,0 +1,80 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/runtime/kernels"
+	"github.com/plimsoll-oci/plimsoll/runtime/plan"
+	"github.com/plimsoll-oci/plimsoll/runtime/selftest"
+)
+
+// placement is how a model lies in a GPU's memory.
+type placement struct {
+	plan.Streaming
+	arena int64
+}
+
+// place finds the placement in so many free bytes. All weights stay on the GPU where they fit,
+// with an arena for larger pictures than the model's own. Packed ones may stream otherwise, as
+// few as can be, with an arena that has a quarter to spare.
+func (m machine) place(need plan.Result, free int64) (placement, error) {
+	room := min(free, m.limit-gpuContext) - gpuReserve
+	peak := max(need.Total.ArenaPeak, selftest.ArenaBytes)
+	p := placement{Streaming: plan.Streaming{HeldBytes: need.WeightBytes}}
+	fits := need.WeightBytes+peak <= room
+	for _, arena := range []int64{peak + peak/4, peak} {
+		if !fits && m.held == kernels.Packed {
+			p.Streaming, fits = need.Stream(room - arena)
+		}
+	}
+	if !fits {
+		err := fmt.Errorf("loading the model into %s: %w: weights take %d bytes, activations %d and the driver's part %d; %d are free, and %s",
+			m.device.Name, errRoom, p.HeldBytes, peak, int64(gpuReserve), free, limitText(m.limit))
+		return p, fault.Wrap(fault.Resource, "free the GPU of other programs, or use one with more memory", err)
+	}
+	p.arena = min(room-p.HeldBytes, max(gpuArena*need.Total.ArenaPeak, selftest.ArenaBytes))
+	return p, nil
+}
+
+// limitText says what -gpuMemory allows.
+func limitText(limit int64) string {
+	if limit == anyMemory {
+		return "all may be taken"
+	}
+	return fmt.Sprintf("%d may be taken in all", limit)
+}
+
+// options are those of the backend.
+func (p placement) options(held kernels.Held) kernels.Options {
+	o := kernels.Options{ArenaBytes: p.arena, Held: held}
+	if len(p.Groups) > 0 {
+		o.Streamed = func(group string) bool { return slices.Contains(p.Groups, group) }
+	}
+	return o
+}
+
+// say says what streams, before anything is loaded.
+func (p placement) say(need plan.Result, log *slog.Logger) {
+	if len(p.Groups) == 0 {
+		return
+	}
+	log.Warn("not all weights fit into the GPU's memory: some stay on the host and stream",
+		"groups", len(p.Groups), "of", len(need.Groups), "hostBytes", p.HostBytes, "editBytes", p.RunBytes, "windowBytes", p.WindowBytes, "gpuBytes", p.HeldBytes)
+}
+
+// parseMemory reads an amount of memory: "24GB" is 24·10⁹ bytes, "24GiB" 24·2³⁰, "" any amount.
+func parseMemory(s string) (int64, error) {
+	if s == "" {
+		return anyMemory, nil
+	}
+	n, err := humanize.ParseBytes(s)
+	if err != nil || n == 0 || n > anyMemory {
+		return 0, fault.Wrap(fault.Usage, "write 24GB or 24GiB", fmt.Errorf("reading the flags: gpuMemory is %q", s))
+	}
+	return int64(n), nil
+}
