@@ -102,7 +102,7 @@ func (b *bench) measure(ctx context.Context, s *starter) (err error) {
 	}
 	r.Runs = len(all)
 	r.setStages(all, work)
-	r.setMemory(b.machine, b.model.Peak())
+	r.setMemory(b.machine, s.placed, b.model.Peak())
 	return nil
 }
 

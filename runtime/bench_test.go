@@ -128,7 +128,7 @@ func TestBenchRows(t *testing.T) {
 
 // TestBenchRefuses: what is wrong with a command line is said before anything is measured.
 func TestBenchRefuses(t *testing.T) {
-	for flag, text := range map[string]string{"-runs=0": "runs is 0", "-device=tpu": `device is "tpu"`, "-weights=fp4": `weights is "fp4"`} {
+	for flag, text := range map[string]string{"-runs=0": "runs is 0", "-device=tpu": `device is "tpu"`, "-weights=fp4": `weights is "fp4"`, "-gpuMemory=much": `gpuMemory is "much"`} {
 		code, stdout, stderr := call(t, "bench", flag)
 		require.Equal(t, 2, code)
 		require.Empty(t, stdout)

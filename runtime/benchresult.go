@@ -88,6 +88,10 @@ type benchMemory struct {
 	Weights     int64 `json:"weightBytes"`
 	Activations int64 `json:"activationBytes"`
 	Arena       int64 `json:"arenaBytes"`
+	// Held is what weights take of the GPU where some stream, the window through which they
+	// come included, and Streamed what is copied to it for an edit.
+	Held     int64 `json:"heldBytes,omitempty"`
+	Streamed int64 `json:"streamedBytes,omitempty"`
 	// Device is all that is taken on the GPU behind the last edit, by whomever: weights, an
 	// arena with room for larger pictures, and the driver's part.
 	Device int64 `json:"deviceBytes,omitempty"`
@@ -185,8 +189,11 @@ func (r *benchResult) setFloor() {
 	whole.Share = whole.Floor / whole.Median
 }
 
-func (r *benchResult) setMemory(m machine, arena int64) {
+func (r *benchResult) setMemory(m machine, p placement, arena int64) {
 	r.Memory.Arena = arena
+	if len(p.Groups) > 0 {
+		r.Memory.Held, r.Memory.Streamed = p.HeldBytes, p.RunBytes
+	}
 	if d := m.describe(); d.GPU {
 		r.Memory.Device = d.AllocatedMemory
 	}
@@ -221,6 +228,9 @@ func (r *benchResult) text() string {
 	}
 	table.Flush()
 	fmt.Fprintf(&out, "\nthe first edit took %s; weights %s, activations of an edit %s", milliseconds(r.FirstEdit), gigabytes(r.Memory.Weights), gigabytes(r.Memory.Arena))
+	if r.Memory.Held > 0 {
+		fmt.Fprintf(&out, "; %s of weights on the device, %s stream in an edit", gigabytes(r.Memory.Held), gigabytes(r.Memory.Streamed))
+	}
 	if r.Device.GPU {
 		fmt.Fprintf(&out, ", %s of the device taken in all", gigabytes(r.Memory.Device))
 	}

@@ -129,27 +129,27 @@ func (m machine) plan() plan.Options {
 }
 
 // open makes the machine's backend for a model.
-func (m machine) open(need plan.Result, log *slog.Logger) (compute.Backend, int64, error) {
+func (m machine) open(need plan.Result, log *slog.Logger) (compute.Backend, placement, error) {
 	if m.driver == nil {
 		free, err := freeMemory()
 		if err != nil {
-			return nil, 0, err
+			return nil, placement{}, err
 		}
 		limit := free / arenaOf * arenaParts
-		return ref.New(ref.Options{ArenaBytes: limit}), limit, nil
+		return ref.New(ref.Options{ArenaBytes: limit}), placement{arena: limit}, nil
 	}
 	free, err := m.driver.FreeMemory(m.device)
 	if err != nil {
-		return nil, 0, err
+		return nil, placement{}, err
 	}
 	p, err := m.place(need, free)
 	if err != nil {
-		return nil, 0, err
+		return nil, placement{}, err
 	}
 	p.say(need, log)
 	b, err := kernels.New(m.driver, m.device, p.options(m.held))
 	m.joined()
-	return b, p.arena, err
+	return b, p, err
 }
 
 // describe is the machine as the service's answers have it.

@@ -79,6 +79,8 @@ type starter struct {
 	// hub says that the priority list's entry "hub" may be followed.
 	hub     bool
 	machine machine
+	// placed is how the model lies on the machine, once open has made its backend.
+	placed placement
 	// choose picks the checkpoints to load of those aboard, the preferred one first; nil loads
 	// all.
 	choose func(aboard []string) ([]string, error)
@@ -341,10 +343,11 @@ func (s *starter) load(ctx context.Context, folder *models.Folder, c *manifests.
 // like the model's own takes before the first one is asked for. One that doesn't fit is a
 // warning here, since smaller ones may.
 func (s *starter) open(ctx context.Context, need plan.Result) (compute.Backend, int64, error) {
-	b, arena, err := s.machine.open(need, s.log)
+	b, p, err := s.machine.open(need, s.log)
 	if err != nil {
 		return nil, 0, err
 	}
+	s.placed = p
 	if s.machine.driver != nil {
 		if err := prove(ctx, b, selftest.Options{EightBits: s.machine.held == kernels.EightBits}, s.log); err != nil {
 			return nil, 0, err
@@ -353,9 +356,9 @@ func (s *starter) open(ctx context.Context, need plan.Result) (compute.Backend, 
 	for _, stage := range append(need.Stages, need.Total) {
 		s.log.Info("plan", "stage", stage.Name, "tflop", math.Round(float64(stage.FLOPs)/1e8)/1e4, "launches", stage.Launches, "arenaBytes", stage.ArenaPeak)
 	}
-	s.log.Info("plan", "weightBytes", need.WeightBytes, "arenaBytes", arena)
-	if need.Total.ArenaPeak > arena {
-		s.log.Warn("a picture of the model's own area does not fit: smaller ones may", "takesBytes", need.Total.ArenaPeak, "arenaBytes", arena)
+	s.log.Info("plan", "weightBytes", need.WeightBytes, "arenaBytes", p.arena)
+	if need.Total.ArenaPeak > p.arena {
+		s.log.Warn("a picture of the model's own area does not fit: smaller ones may", "takesBytes", need.Total.ArenaPeak, "arenaBytes", p.arena)
 	}
-	return b, arena, nil
+	return b, p.arena, nil
 }

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/plimsoll-oci/plimsoll/manifests/fault"
+	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
+	"github.com/plimsoll-oci/plimsoll/runtime/kernels"
+	"github.com/plimsoll-oci/plimsoll/runtime/plan"
+)
+
+// twoLayers is a model of 10 GB, of which 4 GB are layers of which an edit uses one 8 times.
+func twoLayers() plan.Result {
+	r := plan.Result{WeightBytes: 10e9, Total: plan.StageResult{ArenaPeak: 1e9}}
+	for i := range 8 {
+		r.Groups = append(r.Groups, plan.Group{Name: fmt.Sprint(i), Bytes: 5e8, WindowBytes: 5e8, Uses: 1 + 7*int64(i%2)})
+	}
+	return r
+}
+
+// TestPlace: all weights stay where there is memory; else packed ones stream, as many as must,
+// and the arena gets what is left.
+func TestPlace(t *testing.T) {
+	const all = 10e9 + 1e9 + gpuReserve // the least without streaming
+	for name, c := range map[string]struct {
+		free, limit int64
+		held        kernels.Held
+		groups      []string
+		arena       int64
+	}{
+		"much":                  {80e9, anyMemory, kernels.EightBits, nil, 3e9},
+		"some":                  {all + 1e9, anyMemory, kernels.Packed, nil, 2e9},
+		"just enough":           {all, anyMemory, kernels.EightBits, nil, 1e9},
+		"packed and enough":     {all, anyMemory, kernels.Packed, nil, 1e9},
+		"not allowed":           {80e9, all - 1 + gpuContext, kernels.Packed, []string{"0", "2", "4"}, 15e8 - 1},
+		"too little":            {all - 1, anyMemory, kernels.Packed, []string{"0", "2", "4"}, 15e8 - 1},
+		"less":                  {all - 3e9 + 2e8, anyMemory, kernels.Packed, []string{"0", "1", "2", "3", "4", "5", "6", "7"}, 12e8},
+		"the least":             {all - 3e9, anyMemory, kernels.Packed, []string{"0", "1", "2", "3", "4", "5", "6", "7"}, 1e9},
+		"less than the least":   {all - 3e9 - 1, anyMemory, kernels.Packed, nil, 0},
+		"8 bits do not stream":  {all - 1, anyMemory, kernels.EightBits, nil, 0},
+		"whole ones do neither": {all - 1, anyMemory, kernels.Whole, nil, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := machine{held: c.held, limit: c.limit, device: cuda.Device{Name: "a GPU"}}
+			p, err := m.place(twoLayers(), c.free)
+			if c.arena == 0 {
+				require.ErrorIs(t, err, errRoom)
+				require.ErrorContains(t, err, fmt.Sprintf("%d are free", c.free))
+				require.Equal(t, fault.Resource, fault.KindOf(err))
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, c.groups, p.Groups)
+			require.Equal(t, c.arena, p.arena)
+			o := p.options(c.held)
+			require.Equal(t, c.groups != nil, o.Streamed != nil)
+			if o.Streamed != nil {
+				require.True(t, o.Streamed("4"))
+				require.False(t, o.Streamed("text encoder"))
+			}
+		})
+	}
+}
+
+// TestPlacementIsSaid: what streams, and what of the host that takes.
+func TestPlacementIsSaid(t *testing.T) {
+	var out bytes.Buffer
+	log := slog.New(slog.NewTextHandler(&out, nil))
+	need := twoLayers()
+	m := machine{limit: anyMemory}
+	p, err := m.place(need, 80e9)
+	require.NoError(t, err)
+	p.say(need, log)
+	require.Empty(t, out.String())
+	p, err = m.place(need, 8e9+125e7+gpuReserve)
+	require.NoError(t, err)
+	p.say(need, log)
+	require.Contains(t, out.String(), "some stay on the host and stream")
+	require.Contains(t, out.String(), "groups=6 of=8 hostBytes=3000000000 editBytes=10000000000 windowBytes=1000000000 gpuBytes=8000000000")
+}
+
+// TestParseMemory: decimal and binary units, and nothing for no limit.
+func TestParseMemory(t *testing.T) {
+	for s, want := range map[string]int64{"": anyMemory, "24GB": 24e9, "24GiB": 24 << 30, "1500 MB": 15e8} {
+		got, err := parseMemory(s)
+		require.NoError(t, err, s)
+		require.Equal(t, want, got, s)
+	}
+	for _, s := range []string{"0", "much", "-1GB", "20EB"} {
+		_, err := parseMemory(s)
+		require.Equal(t, fault.Usage, fault.KindOf(err), s)
+	}
+}
