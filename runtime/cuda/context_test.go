@@ -322,10 +322,6 @@ func TestTiledMatrices(t *testing.T) {
 	require.NoError(t, err)
 	tiled, err := m.Function("tiled")
 	require.NoError(t, err)
-	require.NoError(t, tiled.Cluster(2))
-	require.Equal(t, [][2]int32{{11, 2}, {12, 1}, {13, 1}}, f.Machine.Clusters)
-	require.EqualError(t, tiled.Cluster(9), "making clusters of 9 blocks of kernel tiled: cuFuncSetAttribute: CUDA error 1")
-
 	a, b := Matrix{P: 4096, Rows: 300, Cols: 72, TileRows: 128, TileCols: 64}, Matrix{P: 8192, Rows: 7, Cols: 8, TileRows: 256, TileCols: 64}
 	s.stream.LaunchTiled(tiled, Dim{X: 5}, Dim{X: 384}, 0, []Matrix{a, b}, Int(77))
 	require.NoError(t, s.stream.Sync())

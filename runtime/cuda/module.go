@@ -17,10 +17,7 @@ const (
 
 	jitPTX jitInput = 1 // CU_JIT_INPUT_PTX
 
-	functionSharedMemory  functionAttribute = 8  // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-	functionClusterWidth  functionAttribute = 11 // CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_WIDTH
-	functionClusterHeight functionAttribute = 12 // CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_HEIGHT
-	functionClusterDepth  functionAttribute = 13 // CU_FUNC_ATTRIBUTE_REQUIRED_CLUSTER_DEPTH
+	functionSharedMemory functionAttribute = 8 // CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
 )
 
 // machineCode is what a cubin, which is an ELF file, begins with.
@@ -149,29 +146,12 @@ func (f *Function) Name() string { return f.name }
 // AllowShared lets launches have so many bytes of dynamic shared memory; without it 48 KiB
 // is the limit.
 func (f *Function) AllowShared(bytes int) error {
-	if err := f.set(functionSharedMemory, bytes); err != nil {
+	api := f.context.api
+	err := f.context.do(func() error {
+		return api.check("cuFuncSetAttribute", api.cuFuncSetAttribute(f.f, functionSharedMemory, int32(bytes)))
+	})
+	if err != nil {
 		return fmt.Errorf("allowing kernel %s %d bytes of shared memory: %w", f.name, bytes, err)
 	}
 	return nil
-}
-
-// Cluster makes so many blocks, side by side, a cluster: they run at the same time and see
-// each other's shared memory. Devices have that from compute capability 9.0 on.
-func (f *Function) Cluster(width int) error {
-	for _, s := range []struct {
-		a functionAttribute
-		n int
-	}{{functionClusterWidth, width}, {functionClusterHeight, 1}, {functionClusterDepth, 1}} {
-		if err := f.set(s.a, s.n); err != nil {
-			return fmt.Errorf("making clusters of %d blocks of kernel %s: %w", width, f.name, err)
-		}
-	}
-	return nil
-}
-
-func (f *Function) set(a functionAttribute, value int) error {
-	api := f.context.api
-	return f.context.do(func() error {
-		return api.check("cuFuncSetAttribute", api.cuFuncSetAttribute(f.f, a, int32(value)))
-	})
 }

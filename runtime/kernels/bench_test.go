@@ -62,7 +62,7 @@ func random(t *testing.B, b *kernels.Backend, k compute.Kind, rows, cols int) co
 }
 
 func BenchmarkGPULinearSVDQ(t *testing.B) {
-	for name, held := range map[string]kernels.Held{"packed": kernels.Packed, "whole": kernels.Whole, "eight bits": kernels.EightBits} {
+	for name, held := range map[string]kernels.Held{"packed": kernels.Packed, "whole": kernels.Whole, "eight bits": kernels.EightBits, "w4a4": kernels.W4A4} {
 		t.Run(name, func(t *testing.B) {
 			driver, d := device(t)
 			b, err := kernels.New(driver, d, kernels.Options{ArenaBytes: 4 << 30, Held: held})

@@ -1,9 +1,9 @@
 // gemm.cu: matrix products in bf16 with float32 sums.
 //
-//     out[m,n] = residual + gate · activation(A[m,k]·B[n,k]ᵀ + L[m,r]·U[n,r]ᵀ + bias)
+//     out[m,n] = residual + gate · activation(A[m,k]·B[n,k]ᵀ + bias)
 //
 // gemm_bf16_128x256, gemm_bf16_128x128, gemm_bf16_64x64 (out, a, b, bias, residual, gate,
-// rest, l, u, m, n, k, r, until, flags); the names say the tile of one block.
+// rest, m, n, k, until, flags); the names say the tile of one block.
 //
 //   void*        out       [m,n] bf16, or float32 if flags has OUT_F32 (8)
 //   const bf16*  a         [m,k]
@@ -13,12 +13,11 @@
 //                          may be out
 //   const float* gate      [n], or null: multiplies rows before until
 //   const float* rest      [n]: multiplies rows from until on; not read if gate is null
-//   const bf16*  l, u      [m,r], [n,r]: the branch of low rank; not read if r is 0
-//   int          m, n, k, r, until
+//   int          m, n, k, until
 //   u32          flags     activation (0 none, 1 SiLU, 2 GELU exact, 3 GELU tanh), plus
 //                          the bits above
 //
-// m, n and k >= 1; k and r are multiples of 8. Pointers are aligned to 16 bytes. Rows lie
+// m, n and k >= 1; k is a multiple of 8. Pointers are aligned to 16 bytes. Rows lie
 // without gaps. out overlaps nothing but residual, which is then the same.
 //
 //              grid (x)                          block   dynamic shared memory
@@ -32,7 +31,7 @@
 
 template <class T>
 DEV void gemm(void* out, const u16* a, const u16* b, const float* bias, const void* residual, const float* gate, const float* rest,
-              const u16* l, const u16* u, int m, int n, int k, int r, int until, u32 flags) {
+              int m, int n, int k, int until, u32 flags) {
   DYNAMIC_SHARED(shared);
   u32 tile_m, tile_n;
   block_of(block_x(), (m + T::BM - 1) / T::BM, (n + T::BN - 1) / T::BN, 8, tile_m, tile_n);
@@ -42,19 +41,13 @@ DEV void gemm(void* out, const u16* a, const u16* b, const float* bias, const vo
   MatrixRows<T, T::PASSES_B> rows_b;
   rows_a.begin(rows_a, a, row, m, k);
   rows_b.begin(rows_b, b, column, n, k);
-  // The branch of low rank is more depth: after k come the columns of l and u.
-  int steps = (k + T::BK - 1) / T::BK, left = steps;
   u32 at = T::offset(thread() / T::CHUNKS, thread() % T::CHUNKS);
   auto next = [&](u32 stage) {
-    if (left-- == 0) {
-      rows_a.begin(rows_a, l, row, m, r);
-      rows_b.begin(rows_b, u, column, n, r);
-    }
     rows_a.copy(stage + at);
     rows_b.copy(stage + T::BYTES_A + at);
   };
   float sum[T::WM / 16][T::WN / 8][4];
-  multiply<T>(sum, shared_address(shared), steps + (r + T::BK - 1) / T::BK, next);
+  multiply<T>(sum, shared_address(shared), (k + T::BK - 1) / T::BK, next);
   store<T>(Epilogue{out, bias, residual, gate, rest, until, m, n, flags}, shared, sum, row, column);
 }
 
@@ -62,8 +55,8 @@ DEV void gemm(void* out, const u16* a, const u16* b, const float* bias, const vo
   using name##_tile = Tile<__VA_ARGS__>;                                                                 \
   KERNEL(name##_tile::THREADS, blocks)                                                                   \
   name(void* out, const u16* a, const u16* b, const float* bias, const void* residual, const float* gate, \
-       const float* rest, const u16* l, const u16* u, int m, int n, int k, int r, int until, u32 flags) { \
-    gemm<name##_tile>(out, a, b, bias, residual, gate, rest, l, u, m, n, k, r, until, flags);             \
+       const float* rest, int m, int n, int k, int until, u32 flags) {                                   \
+    gemm<name##_tile>(out, a, b, bias, residual, gate, rest, m, n, k, until, flags);                     \
   }
 
 GEMM(gemm_bf16_128x256, 1, 128, 256, 64, 64, 32, 4)

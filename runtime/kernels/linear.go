@@ -165,6 +165,6 @@ func (b *Backend) multiply(dst, x, w, bias cuda.Parameter, m, n, k int, e epilog
 	}
 	t := b.tileFor(m, n)
 	b.launch(fmt.Sprintf("gemm_bf16_%dx%d", t.m, t.n), cuda.Dim{X: t.blocks(m, n)}, cuda.Dim{X: t.threads}, t.shared,
-		dst, x, w, bias, e.residual, e.gate, e.rest, 0, 0,
-		cuda.Int(m), cuda.Int(n), cuda.Int(k), 0, cuda.Int(e.until), cuda.Int(e.flags))
+		dst, x, w, bias, e.residual, e.gate, e.rest,
+		cuda.Int(m), cuda.Int(n), cuda.Int(k), cuda.Int(e.until), cuda.Int(e.flags))
 }

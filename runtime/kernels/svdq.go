@@ -48,6 +48,9 @@ func loadSVDQ(b *Backend, s compute.SVDQ) (layer, error) {
 // kernels to bring them into order, and into the form in which they are held.
 func (q *svdq) load(s compute.SVDQ) (layer, error) {
 	b := q.home
+	if b.held == W4A4 {
+		return q.exact(s)
+	}
 	var f fileOrder
 	if err := q.place(s, &f); err != nil {
 		return nil, err

@@ -15,7 +15,8 @@ const (
 	// is what the kernels' conformance is held to.
 	narrow
 	// svdq is narrow, unless weights and inputs are rounded to whole numbers of 8 bits, which
-	// puts rows off by 1 to 5 % (kernels.EightBits).
+	// puts rows off by 1 to 5 % (kernels.EightBits), or to 4, where a value that is nearly halfway
+	// between two codes may become the other one: 2 % of a row of 256.
 	svdq
 )
 
@@ -28,6 +29,8 @@ func (b bound) value(o Options) float64 {
 		return 1e-5
 	case b == svdq && o.EightBits:
 		return 5e-2
+	case b == svdq && o.W4A4:
+		return 2e-2
 	}
 	return 1. / 256
 }

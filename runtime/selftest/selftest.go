@@ -43,6 +43,9 @@ type Options struct {
 	// EightBits says that the backend multiplies SVDQ linears in whole numbers of 8 bits: they
 	// may then be further off.
 	EightBits bool
+	// W4A4 says that the backend rounds the inputs of SVDQ linears to codes of 4 bits, as package
+	// ref's W4A4 does. They are held against that, and may be a few codes off.
+	W4A4 bool
 	// Few takes few rows where otherwise there are so many that they fill the largest GPU: for
 	// a backend on a CPU.
 	Few bool
@@ -58,7 +61,11 @@ func Run(ctx context.Context, b compute.Backend, o Options) (Report, error) {
 }
 
 func run(ctx context.Context, b compute.Backend, o Options, list []check) (Report, error) {
-	reference := ref.New(ref.Options{ArenaBytes: referenceArena})
+	options := ref.Options{ArenaBytes: referenceArena}
+	if o.W4A4 {
+		options.Numerics = ref.W4A4
+	}
+	reference := ref.New(options)
 	defer reference.Close() // its errors were those of its results
 	begin := time.Now()
 	r := Report{Operations: []Result{}}

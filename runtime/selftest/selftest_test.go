@@ -74,6 +74,23 @@ func TestEightBits(t *testing.T) {
 	t.Logf("\n%v", r)
 }
 
+// TestW4A4: codes of 4 bits are held against a reference that has them too. Without, they are
+// wrong, and so is a backend that says it has them and has not.
+func TestW4A4(t *testing.T) {
+	exact := selftest.Options{Few: true, W4A4: true}
+	b := ref.New(ref.Options{Numerics: ref.W4A4})
+	r, err := selftest.Run(t.Context(), b, exact)
+	require.NoError(t, err, "%v", r)
+	_, err = selftest.Run(t.Context(), b, few)
+	require.ErrorContains(t, err, "3 of ")
+	require.NoError(t, b.Close())
+	b = ref.New(ref.Options{})
+	_, err = selftest.Run(t.Context(), b, exact)
+	require.ErrorIs(t, err, selftest.ErrWrong)
+	require.ErrorContains(t, err, "3 of ")
+	require.NoError(t, b.Close())
+}
+
 // TestErrors: what goes wrong beside the results.
 func TestErrors(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
@@ -142,7 +159,7 @@ func TestGPUSelfTest(t *testing.T) {
 	}
 	devices, err := driver.Devices()
 	require.NoError(t, err)
-	options := []kernels.Options{{}, {Portable: true}}
+	options := []kernels.Options{{}, {Portable: true}, {Held: kernels.W4A4}}
 	if devices[0].Capability == (cuda.Capability{Major: 9}) {
 		options = append(options, kernels.Options{Held: kernels.EightBits})
 	}
@@ -150,7 +167,7 @@ func TestGPUSelfTest(t *testing.T) {
 		o.ArenaBytes = selftest.ArenaBytes
 		b, err := kernels.New(driver, devices[0], o)
 		require.NoError(t, err)
-		r, err := selftest.Run(t.Context(), b, selftest.Options{EightBits: o.Held == kernels.EightBits})
+		r, err := selftest.Run(t.Context(), b, selftest.Options{EightBits: o.Held == kernels.EightBits, W4A4: o.Held == kernels.W4A4})
 		require.NoError(t, err)
 		require.NoError(t, b.Close())
 		t.Logf("%.2f s\n%v", r.Seconds, r)

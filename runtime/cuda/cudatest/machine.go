@@ -31,8 +31,6 @@ type Machine struct {
 	// Last is the last launch, and Launches how many there were of each kernel.
 	Last     Launched
 	Launches map[string]int
-	// Clusters are the attributes of functions that were set, but for shared memory.
-	Clusters [][2]int32
 
 	late    map[uintptr][]func() // by stream
 	marks   map[uintptr]mark     // by event
@@ -323,11 +321,7 @@ func (m *Machine) function(out, module, name uintptr) int32 {
 }
 
 func (m *Machine) setAttribute(f, attribute, value uintptr) int32 {
-	if int32(attribute) != sharedAttribute {
-		m.Clusters = append(m.Clusters, [2]int32{int32(attribute), int32(value)})
-		return codeIf(int32(value) > 8)
-	}
-	if int32(value) > 232448 {
+	if int32(attribute) != sharedAttribute || int32(value) > 232448 {
 		return invalidValue
 	}
 	m.shared[f] = int32(value)
