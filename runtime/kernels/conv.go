@@ -111,7 +111,7 @@ func (c *conv) run(dst, x compute.Tensor, h, w int, p compute.Pre, e epilogue) {
 		z, done := b.temporary(compute.Act, y.Rows, c.padded)
 		defer done()
 		if b.err == nil {
-			b.spread("pad_columns", z.Len(), 1, b.address(z), b.address(y), cuda.Int(y.Rows), cuda.Int(c.in), cuda.Int(c.padded))
+			b.pad(z, y)
 		}
 		y = z
 	}

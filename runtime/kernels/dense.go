@@ -11,9 +11,10 @@ import (
 // dense is a linear of one or several matrices, one below the other.
 type dense struct {
 	size
-	// narrow is the matrix in bfloat16, what a product with activations reads, and wide in
-	// float32, where it came so.
+	// narrow is the matrix in bfloat16 [out, padded], what a product with activations reads, the
+	// columns beyond in zero; wide is in float32 [out, in], where it came so.
 	narrow, wide cuda.Pointer
+	padded       int
 	bias         cuda.Pointer // 0 is none
 }
 
@@ -31,10 +32,10 @@ func loadDense(b *Backend, s compute.Dense) (*dense, error) {
 
 // load takes memory and puts the matrices and biases on their way, each to its rows.
 func (d *dense) load(s compute.Dense, format safetensors.DType) error {
-	b, n := d.home, int64(d.in)*int64(d.out)
-	all := []taken{{&d.narrow, n * actSize}}
+	b := d.home
+	all := []taken{{&d.narrow, int64(d.padded) * int64(d.out) * actSize}}
 	if format == safetensors.F32 {
-		all = append(all, taken{&d.wide, n * f32Size})
+		all = append(all, taken{&d.wide, int64(d.in) * int64(d.out) * f32Size})
 	}
 	if len(s.Biases) > 0 {
 		all = append(all, taken{&d.bias, int64(d.out) * f32Size})
@@ -44,13 +45,10 @@ func (d *dense) load(s compute.Dense, format safetensors.DType) error {
 	}
 	row := 0
 	for i, w := range s.Weights {
-		at := cuda.Pointer(row) * cuda.Pointer(d.in)
 		if format == safetensors.F32 {
-			b.putRaw(w, d.wide+at*f32Size)
-			b.putNarrow(w, d.narrow+at*actSize)
-		} else {
-			b.putRaw(w, d.narrow+at*actSize)
+			b.putRaw(w, d.wide+cuda.Pointer(row)*cuda.Pointer(d.in)*f32Size)
 		}
+		b.putRows(w, d.narrow+cuda.Pointer(row)*cuda.Pointer(d.padded)*actSize, d.in, d.padded)
 		if len(s.Biases) > 0 {
 			b.putWide(s.Biases[i], d.bias+cuda.Pointer(row*f32Size))
 		}
@@ -86,6 +84,7 @@ func (d *dense) measure(s compute.Dense) (safetensors.DType, error) {
 		d.out += int(w.Shape[0])
 	}
 	d.in = int(first.Shape[1])
+	d.padded = ceil(d.in, productUnit) * productUnit
 	return first.DType, nil
 }
 
@@ -100,14 +99,21 @@ func checkBias(w compute.Weight, n int64) error {
 	return nil
 }
 
+// productUnit is what the depth of a product is a multiple of.
+const productUnit = 8
+
 func (d *dense) run(dst, x compute.Tensor, p compute.Pre, e epilogue) {
 	b := d.home
+	if x.Kind == compute.Act && d.padded != d.in {
+		d.runPadded(dst, x, p, e)
+		return
+	}
 	y, done := b.prepared(x, p, x.Kind)
 	defer done()
 	if b.err != nil {
 		return
 	}
-	if y.Kind == compute.Act && d.in%8 == 0 && y.Offset%16 == 0 {
+	if y.Kind == compute.Act && y.Offset%16 == 0 {
 		b.multiply(b.address(dst), b.address(y), cuda.Address(d.narrow), cuda.Address(d.bias), y.Rows, d.out, d.in, e)
 		return
 	}
@@ -119,4 +125,31 @@ func (d *dense) run(dst, x compute.Tensor, p compute.Pre, e epilogue) {
 	b.launch("linear_"+format(y.Kind)+format(kind), cuda.Dim{X: ceil(d.out, side), Y: ceil(y.Rows, side)}, cuda.Dim{X: threads}, 0,
 		b.address(dst), b.address(y), cuda.Address(w), cuda.Address(d.bias), e.residual, e.gate, e.rest,
 		cuda.Int(y.Rows), cuda.Int(d.out), cuda.Int(d.in), cuda.Int(e.until), cuda.Int(e.flags))
+}
+
+// runPadded is run for activations that are no multiple of productUnit wide, as in the vision
+// tower's last linears: Pre(x) gets columns of zeros. SwiGLU writes them itself.
+func (d *dense) runPadded(dst, x compute.Tensor, p compute.Pre, e epilogue) {
+	b := d.home
+	y, done := x, func() {}
+	if p.Kind != compute.SwiGLU {
+		y, done = b.prepared(x, p, compute.Act)
+	}
+	defer done()
+	z, done := b.temporary(compute.Act, x.Rows, d.padded)
+	defer done()
+	if b.err != nil {
+		return
+	}
+	if p.Kind == compute.SwiGLU {
+		b.swiglu(z, x)
+	} else {
+		b.pad(z, y)
+	}
+	b.multiply(b.address(dst), b.address(z), cuda.Address(d.narrow), cuda.Address(d.bias), z.Rows, d.out, d.padded, e)
+}
+
+// pad copies rows of activations to wider ones, whose further columns become zero.
+func (b *Backend) pad(dst, x compute.Tensor) {
+	b.spread("pad_columns", dst.Len(), 1, b.address(dst), b.address(x), cuda.Int(x.Rows), cuda.Int(x.Cols), cuda.Int(dst.Cols))
 }

@@ -33,7 +33,7 @@ func (q *svdq) exact(s compute.SVDQ) (layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = b.store.take(
+	err = b.take(
 		taken{&w.codes, int64(len(s.QWeight.Data))},
 		taken{&w.scales, int64(len(s.WScales.Data))},
 		taken{&w.smooth, int64(q.in) * f32Size},

@@ -73,16 +73,38 @@ func (b *Backend) putWide(w compute.Weight, p cuda.Pointer) {
 	})
 }
 
-// putNarrow copies the values of a weight of F32 as bfloat16.
-func (b *Backend) putNarrow(w compute.Weight, p cuda.Pointer) {
-	b.put(w, p, w.Len()*actSize, func(buffer []byte, offset int) error {
-		from := w.Data[offset/actSize*f32Size:]
-		for i := range len(buffer) / actSize {
-			v := math.Float32frombits(binary.LittleEndian.Uint32(from[f32Size*i:]))
-			binary.LittleEndian.PutUint16(buffer[actSize*i:], bf16.Bits(v))
+// putRows copies rows of in values as bfloat16, each padded with zeros.
+func (b *Backend) putRows(w compute.Weight, p cuda.Pointer, in, padded int) {
+	row := func(buffer []byte, offset int) { copy(buffer, w.Data[offset:]) }
+	if kindOf(w) == compute.F32 {
+		row = func(buffer []byte, offset int) { narrow(buffer, w.Data[offset/actSize*f32Size:]) }
+	}
+	b.put(w, p, w.Len()/in*padded*actSize, func(buffer []byte, offset int) error {
+		if in == padded {
+			row(buffer, offset)
+			return nil
+		}
+		for len(buffer) > 0 {
+			i, at := offset/(padded*actSize), offset%(padded*actSize)
+			n := min(len(buffer), max(in*actSize-at, 0))
+			if n > 0 {
+				row(buffer[:n], i*in*actSize+at)
+			} else {
+				n = min(len(buffer), padded*actSize-at)
+				clear(buffer[:n])
+			}
+			buffer, offset = buffer[n:], offset+n
 		}
 		return nil
 	})
+}
+
+// narrow writes values of F32 as bfloat16.
+func narrow(buffer, from []byte) {
+	for i := range len(buffer) / actSize {
+		v := math.Float32frombits(binary.LittleEndian.Uint32(from[f32Size*i:]))
+		binary.LittleEndian.PutUint16(buffer[actSize*i:], bf16.Bits(v))
+	}
 }
 
 // take takes memory for what stays as long as its layer.

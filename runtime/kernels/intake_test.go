@@ -8,6 +8,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -71,16 +72,27 @@ func TestEveryByteIsLoaded(t *testing.T) {
 	five, three := bias(5), bias(3)
 	_, err = b.LoadLinear(compute.Dense{Weights: []compute.Weight{wide, more}, Biases: []compute.Weight{five, three}})
 	require.NoError(t, err)
+	_, err = b.LoadLinear(compute.Dense{Weights: []compute.Weight{long}})
+	require.NoError(t, err)
 	require.NoError(t, b.Sync())
 	for name, data := range map[string][]byte{
 		"short": short.Data, "long": long.Data, "short in float32": widened(short.Data),
-		"matrices": append(bytes.Clone(wide.Data), more.Data...), "matrices in bfloat16": append(narrowed(wide.Data), narrowed(more.Data)...),
+		"matrices":             append(bytes.Clone(wide.Data), more.Data...),
+		"matrices in bfloat16": padded(append(narrowed(wide.Data), narrowed(more.Data)...), 11, 16), "a long one": padded(long.Data, 1025, 1032),
 		"biases": append(widened(five.Data), widened(three.Data)...),
 	} {
 		require.True(t, arrived(l, data), name)
 	}
 	require.NoError(t, b.Close())
 	require.Empty(t, l.Machine.Live)
+}
+
+// padded has rows of n values of 2 bytes with zeros behind them.
+func padded(data []byte, n, to int) (out []byte) {
+	for row := range slices.Chunk(data, 2*n) {
+		out = append(append(out, row...), make([]byte, 2*(to-n))...)
+	}
+	return out
 }
 
 func widened(data []byte) (out []byte) {

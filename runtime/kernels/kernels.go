@@ -22,8 +22,8 @@
 //   - The weights, from the time they are loaded, and the largest SVDQ linear in bfloat16.
 //   - The arena. Besides the caller's tensors it holds, during an operation, what the
 //     operation needs beside them: the result of a Pre that is followed by a product, as
-//     large as the product's input; lists of rows; a convolution's input with its channels
-//     padded to a multiple of 8.
+//     large as the product's input; lists of rows; the input of a convolution or of a dense
+//     linear padded to a multiple of 8.
 //   - The window, if weights stream: see groups.go.
 //   - Pinned host memory, 32 MiB, and 4 MiB more for each of at most twelve threads while
 //     weights are loaded or stream. On the host weights lie nowhere else but behind their Weight.

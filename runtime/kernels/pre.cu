@@ -5,8 +5,9 @@
 // aligned to 16 bytes (bf16) or 32 (float32). out overlaps nothing.
 //
 // map_xx1, map_xx8 (out, x, n, function): n values one by one. function: 0 copies, 1 is
-// SiLU, 2 GELU tanh. swiglu_xx1, swiglu_xx8 (out, x, rows, cols): x [rows, 2·cols], rows
-// [a | b], out [rows, cols] SiLU(a)·b.
+// SiLU, 2 GELU tanh. swiglu_xx1, swiglu_xx8 (out, x, rows, cols, padded): x [rows,
+// 2·cols], rows [a | b], out [rows, padded] SiLU(a)·b and zeros from cols on; padded is cols for
+// swiglu_xx8.
 //
 //   grid: any x; block: 256; no dynamic shared memory.
 //
@@ -40,10 +41,16 @@ DEV void map(Out* out, const In* x, u64 n, int function) {
 }
 
 template <class In, class Out, int V>
-DEV void swiglu(Out* out, const In* x, u64 rows, u64 cols) {
-  for (u64 i = global_thread() * V; i < rows * cols; i += global_threads() * V) {
-    const In* from = x + i + i / cols * cols;
+DEV void swiglu(Out* out, const In* x, u64 rows, u64 cols, u64 padded) {
+  for (u64 i = global_thread() * V; i < rows * padded; i += global_threads() * V) {
+    u64 row = i / padded, column = i - row * padded;
+    const In* from = x + row * 2 * cols + column;
     float a[V], b[V];
+    if (column >= cols) {
+      UNROLL for (int j = 0; j < V; j++) a[j] = 0;
+      write<V>(out + i, a);
+      continue;
+    }
     read<V>(a, from);
     read<V>(b, from + cols);
     UNROLL for (int j = 0; j < V; j++) a[j] = silu(a[j]) * b[j];
@@ -111,7 +118,9 @@ DEV void norm(Out* out, const In* x, int rows, int cols, int team, const Norm& p
 
 #define PRE(name, In, Out, V)                                                                                   \
   KERNEL(256, 4) map##name(Out* out, const In* x, u64 n, int function) { map<In, Out, V>(out, x, n, function); } \
-  KERNEL(256, 4) swiglu##name(Out* out, const In* x, u64 rows, u64 cols) { swiglu<In, Out, V>(out, x, rows, cols); } \
+  KERNEL(256, 4) swiglu##name(Out* out, const In* x, u64 rows, u64 cols, u64 padded) {                        \
+    swiglu<In, Out, V>(out, x, rows, cols, padded);                                                             \
+  }                                                                                                             \
   KERNEL(256, 4)                                                                                                \
   norm##name(Out* out, const In* x, int rows, int cols, int team, int kind, float eps, const float* weight,     \
              const float* scale, const float* shift, const float* rest_scale, const float* rest_shift,          \

@@ -53,12 +53,18 @@ func (b *Backend) apply(dst, x compute.Tensor, p compute.Pre) {
 		return
 	}
 	if p.Kind == compute.SwiGLU {
-		each := access(dst.Cols, dst, x)
-		b.spread(fmt.Sprintf("swiglu_%s%d", formats(x, dst), each), dst.Len(), each,
-			b.address(dst), b.address(x), cuda.Int(dst.Rows), cuda.Int(dst.Cols))
+		b.swiglu(dst, x)
 		return
 	}
 	b.norm(dst, x, p)
+}
+
+// swiglu computes SwiGLU of x into as many columns of dst, and zeros into those that it has more.
+func (b *Backend) swiglu(dst, x compute.Tensor) {
+	cols := x.Cols / 2
+	each := access(cols, dst, x)
+	b.spread(fmt.Sprintf("swiglu_%s%d", formats(x, dst), each), dst.Len(), each,
+		b.address(dst), b.address(x), cuda.Int(dst.Rows), cuda.Int(cols), cuda.Int(dst.Cols))
 }
 
 // warpRow is how many turns a warp takes at most for a row; a longer one gets a block.

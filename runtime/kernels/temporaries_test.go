@@ -49,17 +49,18 @@ func arenaUsers(t *testing.T) map[string]func(b compute.Backend) {
 	users := map[string]func(b compute.Backend){}
 	p := &pair{T: t, rng: rand.New(rand.NewPCG(7, 8))}
 	for name, spec := range map[string]compute.LinearSpec{
-		"dense": compute.Dense{Weights: []compute.Weight{p.weight("w", 1, 256, 128)}},
-		"svdq":  computetest.NewSVDQ(p.rng, 128, 256, 16, false).Spec,
+		"dense":     compute.Dense{Weights: []compute.Weight{p.weight("w", 1, 256, 128)}},
+		"dense odd": compute.Dense{Weights: []compute.Weight{p.weight("w", 1, 256, 127)}},
+		"svdq":      computetest.NewSVDQ(p.rng, 128, 256, 16, false).Spec,
 	} {
 		for _, k := range []compute.Kind{compute.Act, compute.F32} {
 			for _, pre := range []compute.PreKind{compute.None, compute.GELUTanh, compute.SwiGLU} {
 				users[fmt.Sprintf("%s of %v, Pre %d", name, k, pre)] = func(b compute.Backend) {
 					l, err := b.LoadLinear(spec)
 					require.NoError(t, err)
-					x := b.Alloc(k, 701, 128)
+					x := b.Alloc(k, 701, l.In())
 					if pre == compute.SwiGLU {
-						x = b.Alloc(k, 701, 256)
+						x = b.Alloc(k, 701, 2*l.In())
 					}
 					b.Linear(b.Alloc(compute.Act, 701, 256), l, x, compute.Pre{Kind: pre}, compute.Post{})
 				}

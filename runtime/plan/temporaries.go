@@ -8,14 +8,17 @@ import "github.com/plimsoll-oci/plimsoll/runtime/compute"
 
 // Sizes in package kernels.
 const (
-	// channelUnit is what a convolution's channels are padded to a multiple of.
-	channelUnit = 8
+	// productUnit is what inputs of products and convolutions are padded to a multiple of.
+	productUnit = 8
 	// scoreBytes is what the scores of a wide head and the weights made of them may take.
 	scoreBytes = 256 << 20
 	// tileRows and anyRows are how many queries a block takes at a time: of a kernel for
 	// one width of heads, half of that where windows are short, and of the one for any.
 	tileRows, shortRows, anyRows = 128, 64, 32
 )
+
+// padded is a number of inputs with those that are added.
+func padded(n int) int { return (n + productUnit - 1) / productUnit * productUnit }
 
 // hasKernel reports whether there is a kernel for heads of a width.
 func hasKernel(dim int) bool { return dim == 64 || dim == 80 || dim == 128 }
@@ -38,7 +41,13 @@ func (b *Backend) prepare(x compute.Tensor, pre compute.Pre, width int, k comput
 
 func (b *Backend) linearTemporaries(w *linear, x compute.Tensor, pre compute.Pre) {
 	if w.kind != svdq {
-		b.prepare(x, pre, w.in, x.Kind)
+		wide := w.kind == dense && x.Kind == compute.Act && padded(w.in) != w.in
+		if !wide || pre.Kind != compute.SwiGLU {
+			b.prepare(x, pre, w.in, x.Kind)
+		}
+		if wide {
+			b.Alloc(compute.Act, x.Rows, padded(w.in))
+		}
 		return
 	}
 	if b.options.SVDQ == Packed || pre.Kind != compute.GELUTanh || x.Kind != compute.Act {
@@ -55,8 +64,8 @@ func (b *Backend) convTemporaries(c *conv, dst, x compute.Tensor, pre compute.Pr
 		b.Alloc(compute.F32, dst.Rows, dst.Cols)
 	}
 	b.prepare(x, pre, c.in, compute.Act)
-	if padded := (c.in + channelUnit - 1) / channelUnit * channelUnit; padded != c.in {
-		b.Alloc(compute.Act, x.Rows, padded)
+	if n := padded(c.in); n != c.in {
+		b.Alloc(compute.Act, x.Rows, n)
 	}
 }
 

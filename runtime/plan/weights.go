@@ -127,7 +127,7 @@ func (b *Backend) dense(s compute.Dense) (*linear, error) {
 	}
 	b.held(heldDense, values, l.bytes)
 	out := int64(l.out)
-	b.window(narrowBytes*out*int64(l.in), wide, f32Bytes*out*min(1, int64(len(s.Biases))))
+	b.window(narrowBytes*out*int64(padded(l.in)), wide, f32Bytes*out*min(1, int64(len(s.Biases))))
 	return l, nil
 }
 
@@ -218,8 +218,7 @@ func (b *Backend) LoadConv(s compute.ConvSpec) (compute.Conv, error) {
 	c := &conv{size: size{home: b, group: b.loading, in: int(shape[1]), out: int(shape[0]), kind: convolution}, kh: int(shape[n-2]), kw: int(shape[n-1]), spec: s}
 	c.bytes = bytesOf(s.Weight)/frames + bytesOf(s.Bias)
 	b.held(heldConv, int64(s.Weight.Len())/frames+int64(s.Bias.Len()), c.bytes)
-	padded := (shape[1] + 7) / 8 * 8 // package kernels has channels in eights
-	b.window(bytesOf(s.Weight), narrowBytes*shape[0]*padded*shape[n-1]*shape[n-2], f32Bytes*shape[0])
+	b.window(bytesOf(s.Weight), narrowBytes*shape[0]*int64(padded(c.in))*shape[n-1]*shape[n-2], f32Bytes*shape[0])
 	return c, nil
 }
 
