@@ -117,14 +117,14 @@ func (d *dense) run(dst, x compute.Tensor, p compute.Pre, e epilogue) {
 		b.multiply(b.address(dst), b.address(y), cuda.Address(d.narrow), cuda.Address(d.bias), y.Rows, d.out, d.in, e)
 		return
 	}
-	w, kind := d.narrow, compute.Act
+	w, kind, stride := d.narrow, compute.Act, d.padded
 	if d.wide != 0 {
-		w, kind = d.wide, compute.F32
+		w, kind, stride = d.wide, compute.F32, d.in
 	}
 	const side = 64 // of a block's tile
 	b.launch("linear_"+format(y.Kind)+format(kind), cuda.Dim{X: ceil(d.out, side), Y: ceil(y.Rows, side)}, cuda.Dim{X: threads}, 0,
 		b.address(dst), b.address(y), cuda.Address(w), cuda.Address(d.bias), e.residual, e.gate, e.rest,
-		cuda.Int(y.Rows), cuda.Int(d.out), cuda.Int(d.in), cuda.Int(e.until), cuda.Int(e.flags))
+		cuda.Int(y.Rows), cuda.Int(d.out), cuda.Int(d.in), cuda.Int(stride), cuda.Int(e.until), cuda.Int(e.flags))
 }
 
 // runPadded is run for activations that are no multiple of productUnit wide, as in the vision

@@ -105,5 +105,5 @@ func (w *w4a4) project(low, x compute.Tensor) {
 	const side = 64 // of a block's tile
 	w.home.launch("linear_"+format(x.Kind)+format(compute.Act), cuda.Dim{X: ceil(w.rank, side), Y: ceil(x.Rows, side)}, cuda.Dim{X: threads}, 0,
 		w.home.address(low), w.home.address(x), cuda.Address(w.down), 0, 0, 0, 0,
-		cuda.Int(x.Rows), cuda.Int(w.rank), cuda.Int(w.in), 0, cuda.Int(flagOutF32))
+		cuda.Int(x.Rows), cuda.Int(w.rank), cuda.Int(w.in), cuda.Int(w.in), 0, cuda.Int(flagOutF32))
 }

@@ -4,8 +4,10 @@
 // same flags.
 //
 // linear_hh, linear_hf, linear_fh, linear_ff (out, x, w, bias, residual, gate, rest, m, n,
-// k, until, flags): y = x·wᵀ in float32, product by product; the name ends in the formats
-// of x [m,k] and w [n,k], h for bf16 and f for float32.
+// k, stride, until, flags): y = x·wᵀ in float32, product by product; the name ends in the
+// formats of x [m,k] and w [n,k], h for bf16 and f for float32.
+//
+//   int          stride    from one row of w to the next, k or more
 //
 //   grid: ceil(n/64), ceil(m/64); block: 256; no dynamic shared memory. All sizes are free.
 //
@@ -32,24 +34,24 @@ constexpr int SIDE = 64, DEPTH = 16;
 // load_panel puts SIDE rows of DEPTH columns, transposed, into shared memory; zeros where
 // there are none.
 template <class T>
-DEV void load_panel(float (&panel)[DEPTH][SIDE + 4], const T* from, int first, int rows, int at, int k) {
+DEV void load_panel(float (&panel)[DEPTH][SIDE + 4], const T* from, int first, int rows, int at, int k, int stride) {
   UNROLL for (int i = 0; i < SIDE * DEPTH / 256; i++) {
     int row = (thread() + i * 256) / DEPTH, column = thread() % DEPTH;
     bool inside = first + row < rows && at + column < k;
-    panel[column][row] = inside ? value(from + (u64)(first + row) * k + at + column) : 0.f;
+    panel[column][row] = inside ? value(from + (u64)(first + row) * stride + at + column) : 0.f;
   }
 }
 
 template <class X, class W>
-DEV void linear(const Epilogue& e, const X* x, const W* w, int k) {
+DEV void linear(const Epilogue& e, const X* x, const W* w, int k, int stride) {
   __shared__ float rows[DEPTH][SIDE + 4], outs[DEPTH][SIDE + 4];
   int first_row = block_y() * SIDE, first_out = block_x() * SIDE;
   int row = thread() / 16 * 4, out = thread() % 16 * 4;
   float sum[4][4] = {};
   for (int at = 0; at < k; at += DEPTH) {
     sync_block();
-    load_panel(rows, x, first_row, e.m, at, k);
-    load_panel(outs, w, first_out, e.n, at, k);
+    load_panel(rows, x, first_row, e.m, at, k, k);
+    load_panel(outs, w, first_out, e.n, at, k, stride);
     sync_block();
     _Pragma("unroll 4") for (int d = 0; d < DEPTH; d++) {
       F4 a = *(const F4*)&rows[d][row], b = *(const F4*)&outs[d][out];
@@ -70,8 +72,8 @@ DEV void linear(const Epilogue& e, const X* x, const W* w, int k) {
 #define LINEAR(name, X, W)                                                                                       \
   KERNEL(256, 2)                                                                                                 \
   name(void* out, const X* x, const W* w, const float* bias, const void* residual, const float* gate,            \
-       const float* rest, int m, int n, int k, int until, u32 flags) {                                           \
-    linear(Epilogue{out, bias, residual, gate, rest, until, m, n, flags}, x, w, k);                              \
+       const float* rest, int m, int n, int k, int stride, int until, u32 flags) {                               \
+    linear(Epilogue{out, bias, residual, gate, rest, until, m, n, flags}, x, w, k, stride);                      \
   }
 FORMATS(LINEAR, linear)
 
