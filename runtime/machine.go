@@ -115,6 +115,9 @@ func openEarly(driver *cuda.Driver, d cuda.Device) (joined func()) {
 	})
 }
 
+// needs is what a model takes of a kind of machine, and an edit like its sample.
+type needs = func(plan.Options) (plan.Result, error)
+
 // plan says whose memory is planned.
 func (m machine) plan() plan.Options {
 	switch {
@@ -129,27 +132,40 @@ func (m machine) plan() plan.Options {
 }
 
 // open makes the machine's backend for a model.
-func (m machine) open(need plan.Result, log *slog.Logger) (compute.Backend, placement, error) {
+//
+// Where not all weights fit into a GPU, they may take their smaller form if that is allowed, which
+// is then m's, and some of them stay on the host; that is said.
+func (m *machine) open(of needs, smaller bool, log *slog.Logger) (b compute.Backend, p placement, need plan.Result, err error) {
+	if need, err = of(m.plan()); err != nil {
+		return nil, p, need, err
+	}
 	if m.driver == nil {
 		free, err := freeMemory()
+		p.arena = free / arenaOf * arenaParts
 		if err != nil {
-			return nil, placement{}, err
+			return nil, p, need, err
 		}
-		limit := free / arenaOf * arenaParts
-		return ref.New(ref.Options{ArenaBytes: limit}), placement{arena: limit}, nil
+		return ref.New(ref.Options{ArenaBytes: p.arena}), p, need, nil
 	}
 	free, err := m.driver.FreeMemory(m.device)
 	if err != nil {
-		return nil, placement{}, err
+		return nil, p, need, err
 	}
-	p, err := m.place(need, free)
+	p, err = m.place(need, free)
+	if errors.Is(err, errRoom) && smaller && m.held != kernels.Packed {
+		log.Warn("weights stay packed: the model does not fit in 8 bits", "reason", err.Error())
+		m.held = kernels.Packed
+		if need, err = of(m.plan()); err == nil {
+			p, err = m.place(need, free)
+		}
+	}
 	if err != nil {
-		return nil, placement{}, err
+		return nil, p, need, err
 	}
 	p.say(need, log)
-	b, err := kernels.New(m.driver, m.device, p.options(m.held))
+	b, err = kernels.New(m.driver, m.device, p.options(m.held))
 	m.joined()
-	return b, p, err
+	return b, p, need, err
 }
 
 // describe is the machine as the service's answers have it.

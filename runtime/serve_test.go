@@ -240,8 +240,11 @@ func TestEditorErrors(t *testing.T) {
 	require.NoError(t, err)
 	load := func(arena int64) (*editor, *ref.Backend) {
 		b := ref.New(ref.Options{ArenaBytes: arena})
-		open := func(plan.Result) (compute.Backend, int64, error) { return b, arena, nil }
-		m, err := qwen.Load(t.Context(), folder, c, qwen.Options{Open: open, Plan: plan.Options{ActBytes: 4}, Checkpoints: []string{"lightning"}})
+		open := func(need needs) (compute.Backend, int64, error) {
+			_, err := need(plan.Options{ActBytes: 4})
+			return b, arena, err
+		}
+		m, err := qwen.Load(t.Context(), folder, c, qwen.Options{Open: open, Checkpoints: []string{"lightning"}})
 		require.NoError(t, err)
 		t.Cleanup(func() { m.Close() })
 		return &editor{m, c}, b

@@ -17,7 +17,6 @@ import (
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
 	"github.com/plimsoll-oci/plimsoll/runtime/kernels"
 	"github.com/plimsoll-oci/plimsoll/runtime/models"
-	"github.com/plimsoll-oci/plimsoll/runtime/plan"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen"
 	"github.com/plimsoll-oci/plimsoll/runtime/selftest"
 	"github.com/plimsoll-oci/plimsoll/verify"
@@ -324,26 +323,17 @@ func (s *starter) checkpoints(c *manifests.ModelConfig) ([]string, error) {
 	return names, nil
 }
 
-// load makes the model on this machine. Where not all checkpoints fit, weights take their
-// smaller form, then some of them stay on the host, and that is said.
+// load makes the model on this machine.
 func (s *starter) load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, names []string) (*qwen.Model, error) {
-	open := func(need plan.Result) (compute.Backend, int64, error) { return s.open(ctx, need) }
-	for {
-		m, err := qwen.Load(ctx, folder, c, qwen.Options{Open: open, Plan: s.machine.plan(), Checkpoints: names})
-		if errors.Is(err, errRoom) && s.machine.held != kernels.Packed && *s.flags.weights == weightsAuto {
-			s.log.Warn("weights stay packed: the model does not fit in 8 bits", "reason", err.Error())
-			s.machine.held = kernels.Packed
-			continue
-		}
-		return m, err
-	}
+	open := func(need needs) (compute.Backend, int64, error) { return s.open(ctx, need) }
+	return qwen.Load(ctx, folder, c, qwen.Options{Open: open, Checkpoints: names})
 }
 
 // open makes the machine's backend, proves that a GPU computes rightly, and says what a picture
 // like the model's own takes before the first one is asked for. One that doesn't fit is a
 // warning here, since smaller ones may.
-func (s *starter) open(ctx context.Context, need plan.Result) (compute.Backend, int64, error) {
-	b, p, err := s.machine.open(need, s.log)
+func (s *starter) open(ctx context.Context, of needs) (compute.Backend, int64, error) {
+	b, p, need, err := s.machine.open(of, *s.flags.weights == weightsAuto, s.log)
 	if err != nil {
 		return nil, 0, err
 	}

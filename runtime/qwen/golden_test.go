@@ -120,7 +120,17 @@ func goldenModel(t *testing.T, class string, o ref.Options) *Model {
 
 // onRef are options of a model on ref.
 func onRef(o ref.Options) Options {
-	return Options{Plan: plan.Options{ActBytes: 4}, Open: func(plan.Result) (compute.Backend, int64, error) { return ref.New(o), o.ArenaBytes, nil }}
+	return Options{Open: opens(plan.Options{ActBytes: 4}, func() (compute.Backend, int64, error) { return ref.New(o), o.ArenaBytes, nil })}
+}
+
+// opens is Options.Open of a backend that is made whatever is planned for its kind.
+func opens(o plan.Options, open func() (compute.Backend, int64, error)) func(func(plan.Options) (plan.Result, error)) (compute.Backend, int64, error) {
+	return func(need func(plan.Options) (plan.Result, error)) (compute.Backend, int64, error) {
+		if _, err := need(o); err != nil {
+			return nil, 0, err
+		}
+		return open()
+	}
 }
 
 // goldenModelOn loads it on any backend.

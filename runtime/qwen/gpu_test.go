@@ -13,7 +13,7 @@ import (
 )
 
 // openGPU makes a backend on the first GPU, or skips where there is none.
-func openGPU(t *testing.T, o kernels.Options) func(plan.Result) (compute.Backend, int64, error) {
+func openGPU(t *testing.T, o kernels.Options) func(func(plan.Options) (plan.Result, error)) (compute.Backend, int64, error) {
 	t.Helper()
 	driver, err := cuda.Open()
 	if err != nil {
@@ -21,10 +21,10 @@ func openGPU(t *testing.T, o kernels.Options) func(plan.Result) (compute.Backend
 	}
 	devices, err := driver.Devices()
 	require.NoError(t, err)
-	return func(plan.Result) (compute.Backend, int64, error) {
+	return opens(plan.Options{Temporaries: true}, func() (compute.Backend, int64, error) {
 		b, err := kernels.New(driver, devices[0], o)
 		return b, o.ArenaBytes, err
-	}
+	})
 }
 
 // TestGPUGolden: on a GPU, which computes in bfloat16, both pipelines stay near to diffusers'
@@ -39,7 +39,7 @@ func TestGPUGolden(t *testing.T) {
 		g := readGoldens(t)
 		for name := range g.cases {
 			t.Run(fmt.Sprintf("%s, portable %t, streamed %t", name, o.Portable, o.Streamed != nil), func(t *testing.T) {
-				m := goldenModelOn(t, g.class(name), Options{Open: open, Plan: plan.Options{Temporaries: true}})
+				m := goldenModelOn(t, g.class(name), Options{Open: open})
 				first := g.run(t, m, name, 0.03)
 				require.Equal(t, first.Pix, g.run(t, m, name, 0.03).Pix)
 				switch {

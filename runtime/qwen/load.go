@@ -66,13 +66,16 @@ func (m *Model) load(ctx context.Context, folder *models.Folder, c *manifests.Mo
 	if err != nil {
 		return err
 	}
-	m.counter = plan.New(m.options.Plan)
-	if m.planned, err = s.load(ctx, m.counter); err != nil {
-		return err
-	}
-	need, err := m.Plan(ctx, m.Sample())
+	sample, err := m.prepare(m.Sample())
 	if err != nil {
 		return err
+	}
+	need := func(o plan.Options) (r plan.Result, err error) {
+		m.counter = plan.New(o)
+		if m.planned, err = s.load(ctx, m.counter); err != nil {
+			return r, err
+		}
+		return m.count(ctx, sample)
 	}
 	if m.backend, m.arena, err = m.options.Open(need); err != nil {
 		return err

@@ -49,10 +49,9 @@ import (
 // Options are what a model is loaded with.
 type Options struct {
 	// Open makes the backend that runs the model, which closes it, and says how large its
-	// arena is. It is told what the weights take, and what an edit like Sample does.
-	Open func(need plan.Result) (b compute.Backend, arenaBytes int64, err error)
-	// Plan says whose memory is planned: the backend's that Open makes.
-	Plan plan.Options
+	// arena is. It asks what the weights take on one kind of backend or several, and what an
+	// edit like Sample does there. The last one must be the one that it makes.
+	Open func(need func(plan.Options) (plan.Result, error)) (b compute.Backend, arenaBytes int64, err error)
 	// Checkpoints names those to load, in the order of preference; the first is the one that
 	// serves an edit that names none.
 	Checkpoints []string

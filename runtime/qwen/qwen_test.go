@@ -185,9 +185,9 @@ func (l lost) Renew() error { return *l.broken }
 // TestBroken: an error of the machine is said to stay.
 func TestBroken(t *testing.T) {
 	o, broken := ref.Options{ArenaBytes: 256 << 20}, error(nil)
-	m := goldenModelOn(t, editClass, Options{Plan: plan.Options{ActBytes: 4}, Open: func(plan.Result) (compute.Backend, int64, error) {
+	m := goldenModelOn(t, editClass, Options{Open: opens(plan.Options{ActBytes: 4}, func() (compute.Backend, int64, error) {
 		return lost{ref.New(o), &broken}, o.ArenaBytes, nil
-	}})
+	})})
 	for range 2 {
 		_, err := m.Edit(t.Context(), wish(1))
 		require.ErrorIs(t, err, ErrUnusable)
