@@ -1,6 +1,7 @@
 package qwen
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -91,12 +92,14 @@ func (m *Model) Edit(ctx context.Context, e Edit) (*Edited, error) {
 	}
 	defer m.unlock()
 	began := time.Now()
-	j, err := m.prepare(e)
+	j, err := m.outline(e)
 	if err != nil {
 		return nil, err
 	}
-	need, err := m.activations(ctx, j)
-	if err != nil {
+	counted := m.activations(ctx, j)
+	err = m.fill(j, e)
+	need, countErr := counted.wait()
+	if err = cmp.Or(err, countErr); err != nil {
 		return nil, err
 	}
 	if need > m.arena {
@@ -116,18 +119,35 @@ func (m *Model) Edit(ctx context.Context, e Edit) (*Edited, error) {
 	return out, nil
 }
 
-// activations is how many bytes of the arena a job takes at its peak.
-func (m *Model) activations(ctx context.Context, j *job) (int64, error) {
-	r, err := m.count(ctx, j)
-	return r.Total.ArenaPeak, err
+// activations counts how many bytes of the arena a job takes at its peak, beside its pictures'
+// preparing.
+func (m *Model) activations(ctx context.Context, j *job) *activations {
+	a := &activations{done: make(chan struct{})}
+	b := m.blank(j)
+	go func() {
+		defer close(a.done)
+		r, err := m.count(ctx, b)
+		a.bytes, a.err = r.Total.ArenaPeak, err
+	}()
+	return a
 }
 
-// count runs a job on the backend that counts.
+// activations are bytes that are being counted.
+type activations struct {
+	done  chan struct{}
+	bytes int64
+	err   error
+}
+
+func (a *activations) wait() (int64, error) {
+	<-a.done
+	return a.bytes, a.err
+}
+
+// count runs a blank job on the backend that counts.
 func (m *Model) count(ctx context.Context, j *job) (plan.Result, error) {
-	silent := *j
-	silent.progress, silent.trace = func(int, int) {}, nil
 	m.counter.Begin()
-	if _, err := silent.pixels(ctx, m.planned, &Times{}); err != nil {
+	if _, err := j.pixels(ctx, m.planned, &Times{}); err != nil {
 		return plan.Result{}, fmt.Errorf("planning a picture of %v: %w", j.plan.Output, err)
 	}
 	return m.counter.Result(), nil
@@ -136,7 +156,7 @@ func (m *Model) count(ctx context.Context, j *job) (plan.Result, error) {
 // Plan says what an edit takes, without computing it: weights, activations and operations.
 // Errors are those that Edit has about the wish.
 func (m *Model) Plan(ctx context.Context, e Edit) (plan.Result, error) {
-	j, err := m.prepare(e)
+	j, err := m.outline(e)
 	if err != nil {
 		return plan.Result{}, err
 	}
@@ -144,7 +164,7 @@ func (m *Model) Plan(ctx context.Context, e Edit) (plan.Result, error) {
 		return plan.Result{}, err
 	}
 	defer m.unlock()
-	return m.count(ctx, j)
+	return m.count(ctx, m.blank(j))
 }
 
 // Sample is an edit that is typical of the model: a square picture and a prompt of a

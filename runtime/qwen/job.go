@@ -3,6 +3,7 @@ package qwen
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/runtime/bf16"
@@ -13,6 +14,7 @@ import (
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen/schedule"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen/textencoder"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen/transformer"
+	"github.com/plimsoll-oci/plimsoll/runtime/qwen/vae"
 )
 
 // maxAreas is how many times the model's own area an output may have. Beyond that the model
@@ -57,9 +59,18 @@ func (j *job) tokens() Tokens {
 	return out
 }
 
-// prepare does the host's part of an edit. What can be wrong with the wish is found before
-// anything is computed or grows with the pictures.
+// prepare does the host's part of an edit.
 func (m *Model) prepare(e Edit) (*job, error) {
+	j, err := m.outline(e)
+	if err != nil {
+		return nil, err
+	}
+	return j, m.fill(j, e)
+}
+
+// outline is the job without pictures and noise. What can be wrong with the wish is found before
+// anything is computed or grows with the pictures.
+func (m *Model) outline(e Edit) (*job, error) {
 	b, err := m.binding(e.Checkpoint)
 	if err != nil {
 		return nil, err
@@ -88,13 +99,32 @@ func (m *Model) prepare(e Edit) (*job, error) {
 	for i := range steps {
 		j.times = append(j.times, m.time(j.schedule.Timestep(i)))
 	}
+	return j, nil
+}
+
+// fill puts pictures and noise into a job.
+func (m *Model) fill(j *job, e Edit) error {
 	for i, p := range e.Pictures {
 		if err := m.preparePicture(j, i, p); err != nil {
-			return nil, fault.Wrap(fault.Usage, "", fmt.Errorf("preparing picture %d: %w", i+1, err))
+			return fault.Wrap(fault.Usage, "", fmt.Errorf("preparing picture %d: %w", i+1, err))
 		}
 	}
 	j.noise = startNoise(j.target, e.Seed)
-	return j, nil
+	return nil
+}
+
+// blank is the outline with values of which only the number counts, for a backend that counts.
+func (m *Model) blank(j *job) *job {
+	b := *j
+	b.progress, b.trace = func(int, int) {}, nil
+	b.noise = make([]float32, j.target.Len())
+	b.images, b.references = slices.Clone(j.images), slices.Clone(j.references)
+	for i := range b.images {
+		b.images[i].Patches = make([]float32, b.images[i].Grid.Patches()*m.processor.PatchLen())
+		size := b.references[i].size
+		b.references[i].pixels = make([]float32, size.H*size.W*vae.Channels)
+	}
+	return &b
 }
 
 // planPictures settles all sizes.

@@ -66,10 +66,11 @@ func (m *Model) load(ctx context.Context, folder *models.Folder, c *manifests.Mo
 	if err != nil {
 		return err
 	}
-	sample, err := m.prepare(m.Sample())
+	sample, err := m.outline(m.Sample())
 	if err != nil {
 		return err
 	}
+	sample = m.blank(sample)
 	need := func(o plan.Options) (r plan.Result, err error) {
 		m.counter = plan.New(o)
 		if m.planned, err = s.load(ctx, m.counter); err != nil {

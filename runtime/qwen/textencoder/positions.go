@@ -54,12 +54,14 @@ func (p positions) last() int {
 // time, the next with rows, the last with columns.
 func (p positions) angles(sections [3]int, frequencies []float64) rotation {
 	r := newRotation(len(p[0]), len(frequencies))
+	var at [3]turns
+	for axis, n := range sections {
+		at[axis].frequencies, frequencies = frequencies[:n], frequencies[n:]
+	}
 	for i := range p[0] {
-		j := 0
-		for axis, n := range sections {
-			for range n {
-				r.add(float64(p[axis][i]) * frequencies[j])
-				j++
+		for axis := range at {
+			if len(at[axis].frequencies) > 0 {
+				r.append(at[axis].position(int(p[axis][i])))
 			}
 		}
 	}

@@ -1,6 +1,10 @@
 package textencoder
 
-import "math"
+import (
+	"math"
+	"runtime"
+	"sync"
+)
 
 // order is the order in which the vision tower holds a picture: windows one after the other,
 // so that what attends to each other lies together. It is an order of merged tokens, whose
@@ -33,11 +37,18 @@ func arrange(h, w, side, unit int) order {
 
 // patches returns rows of patches, token by token in a picture's own order, in this order.
 func (o order) patches(values []float32) []float32 {
-	out := make([]float32, 0, len(values))
+	out := make([]float32, len(values))
 	size := len(values) / len(o.tokens)
-	for _, t := range o.tokens {
-		out = append(out, values[int(t)*size:][:size]...)
+	each := max(1, len(o.tokens)/runtime.GOMAXPROCS(0))
+	var parts sync.WaitGroup
+	for from := 0; from < len(o.tokens); from += each {
+		parts.Go(func() {
+			for i, t := range o.tokens[from:min(from+each, len(o.tokens))] {
+				copy(out[(from+i)*size:][:size], values[int(t)*size:])
+			}
+		})
 	}
+	parts.Wait()
 	return out
 }
 
@@ -46,18 +57,35 @@ func (o order) patches(values []float32) []float32 {
 // with its column.
 func (o order) angles(w, merge int, frequencies []float64) rotation {
 	r := newRotation(len(o.tokens)*merge*merge, 2*len(frequencies))
+	at := turns{frequencies: frequencies}
 	for _, t := range o.tokens {
 		top, left := int(t)/w*merge, int(t)%w*merge
 		for i := range merge * merge {
-			for _, f := range frequencies {
-				r.add(float64(top+i/merge) * f)
-			}
-			for _, f := range frequencies {
-				r.add(float64(left+i%merge) * f)
-			}
+			r.append(at.position(top + i/merge))
+			r.append(at.position(left + i%merge))
 		}
 	}
 	return r
+}
+
+// turns are the angles of some frequencies at each position that was asked for, which many rows
+// have in common.
+type turns struct {
+	frequencies []float64
+	at          []rotation // by position
+}
+
+func (t *turns) position(p int) rotation {
+	for p >= len(t.at) {
+		t.at = append(t.at, rotation{})
+	}
+	if t.at[p].cols == 0 {
+		t.at[p] = newRotation(1, len(t.frequencies))
+		for _, f := range t.frequencies {
+			t.at[p].add(float64(p) * f)
+		}
+	}
+	return t.at[p]
 }
 
 // rotation is a table of angles of a rotary embedding, row by row.
@@ -75,6 +103,11 @@ func newRotation(rows, cols int) rotation {
 func (r *rotation) add(angle float64) {
 	sin, cos := math.Sincos(angle)
 	r.cos, r.sin = append(r.cos, float32(cos)), append(r.sin, float32(sin))
+}
+
+// append appends a row, or a part of one.
+func (r *rotation) append(o rotation) {
+	r.cos, r.sin = append(r.cos, o.cos...), append(r.sin, o.sin...)
 }
 
 func (r rotation) rows() int { return len(r.cos) / r.cols }

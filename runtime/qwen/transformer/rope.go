@@ -2,6 +2,7 @@ package transformer
 
 import (
 	"math"
+	"slices"
 
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen/latents"
@@ -42,6 +43,17 @@ func (a *angles) add(parts ...angles) {
 	}
 }
 
+// grow makes room for further pairs.
+func (a *angles) grow(n int) { a.cos, a.sin = slices.Grow(a.cos, n), slices.Grow(a.sin, n) }
+
+// pairs is how many a token has.
+func (r rotary) pairs() (n int) {
+	for _, f := range r.frequencies {
+		n += len(f)
+	}
+	return n
+}
+
 // axis is the angles of an axis' pairs at a position.
 func (r rotary) axis(axis, position int) (out angles) {
 	for _, f := range r.frequencies[axis] {
@@ -57,6 +69,7 @@ func (r rotary) axis(axis, position int) (out angles) {
 func (r rotary) picture(to *angles, number int, s latents.Shape) {
 	rows, columns := s.TokenRows(), s.TokenColumns()
 	frame := r.axis(0, number)
+	to.grow(rows * columns * r.pairs())
 	across := make([]angles, columns)
 	for x := range across {
 		across[x] = r.axis(2, x-(columns-columns/2))
@@ -71,6 +84,7 @@ func (r rotary) picture(to *angles, number int, s latents.Shape) {
 
 // text is the angles of n text tokens, which follow each other on all axes from first on.
 func (r rotary) text(first, n int) (out angles) {
+	out.grow(n * r.pairs())
 	for i := first; i < first+n; i++ {
 		out.add(r.axis(0, i), r.axis(1, i), r.axis(2, i))
 	}
