@@ -48,7 +48,7 @@ func TestGPULabels(t *testing.T) {
 
 	got := labelsOf(t, false, "int4")
 	require.Equal(t, map[string]string{
-		"":        "sm_80,sm_86,sm_89,sm_90,sm_100,sm_103,sm_120,sm_121",
+		"":        "sm_80,sm_86,sm_89,sm_90,sm_100,sm_103,sm_120",
 		".status": "INT4 runs on compute capability 8.0 and later, measured on 9.0 alone; NVFP4 does not run",
 	}, got, "memory is not guessed")
 

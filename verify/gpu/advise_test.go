@@ -45,7 +45,9 @@ func TestRoutes(t *testing.T) {
 	runs := func(r gpu.Route) bool { return r.Runs }
 	measured := func(r gpu.Route) bool { return r.Measured }
 	nunchaku := func(r gpu.Route) bool { return r.Nunchaku }
-	require.Equal(t, []string{"sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_103", "sm_120", "sm_121"}, names(svdq.Int4, runs))
+	require.Equal(t, []string{"sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_103", "sm_110", "sm_120", "sm_121"}, names(svdq.Int4, runs))
+	require.Equal(t, []string{"sm_87", "sm_110", "sm_121"}, names(svdq.Int4, func(r gpu.Route) bool { return r.ARM }))
+	require.Equal(t, []string{"sm_121"}, names(svdq.NVFP4, func(r gpu.Route) bool { return r.ARM }))
 	require.Equal(t, []string{"sm_75", "sm_80", "sm_86", "sm_89"}, names(svdq.Int4, nunchaku))
 	require.Equal(t, []string{"sm_90"}, names(svdq.Int4, measured))
 	require.Equal(t, []string{"sm_90"}, names(svdq.Int4, func(r gpu.Route) bool { return r.Method == gpu.Int8 }), "Hopper alone has 8 bits")
@@ -100,11 +102,18 @@ func TestAdvice(t *testing.T) {
 			"use a GPU with more memory: a mode that takes less is not built yet",
 		},
 		"int4 on a smaller slice": {int4, "sm_90", 20 * gb, gpu.TooSmall, "", "needs about 30.57 GB of memory (resident); your GPU has 20.00 GB", "more memory"},
-		"memory not known":        {int4, "sm_86", 0, gpu.Runs, "", "runs, unmeasured on such a GPU", ""},
-		"int4 on Turing":          {int4, "sm_75", 11 * gb, gpu.OtherRuntime, "", "no bf16, and nunchaku fails there with this model family", ""},
-		"nvfp4 on Turing":         {nvfp4, "sm_75", 11 * gb, gpu.WrongPrecision, "", "your GPU is sm_75", "take svdq-int4"},
-		"Volta":                   {int4, "sm_70", 32 * gb, gpu.Unknown, "", "nothing is known about sm_70: INT4 files are for sm_75, sm_80,", ""},
-		"not listed":              {nvfp4, "sm_110", 32 * gb, gpu.Unknown, "", "nothing is known about sm_110: NVFP4 files are for sm_120 or sm_121", ""},
+		"int4 on Orin": {
+			int4, "sm_87", 64 * gb, gpu.Runs, gpu.Resident,
+			"runs, unmeasured on such a GPU; bf16 tensor cores, 4-bit weights unpacked; nunchaku refuses this GPU; " +
+				"it shares the memory of an ARM host, for which the program has to be built: the image is for amd64", "",
+		},
+		"int4 on Thor":     {int4, "sm_110", 120 * gb, gpu.Runs, gpu.Resident, "runs, unmeasured on such a GPU", ""},
+		"memory not known": {int4, "sm_86", 0, gpu.Runs, "", "runs, unmeasured on such a GPU", ""},
+		"int4 on Turing":   {int4, "sm_75", 11 * gb, gpu.OtherRuntime, "", "no bf16, and nunchaku fails there with this model family", ""},
+		"nvfp4 on Turing":  {nvfp4, "sm_75", 11 * gb, gpu.WrongPrecision, "", "your GPU is sm_75", "take svdq-int4"},
+		"Volta":            {int4, "sm_70", 32 * gb, gpu.Unknown, "", "nothing is known about sm_70: INT4 files are for sm_75, sm_80,", ""},
+		"nvfp4 on Thor":    {nvfp4, "sm_110", 32 * gb, gpu.WrongPrecision, "", "your GPU is sm_110", "take svdq-int4"},
+		"not listed":       {nvfp4, "sm_130", 32 * gb, gpu.Unknown, "", "nothing is known about sm_130: NVFP4 files are for sm_120 or sm_121", ""},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
