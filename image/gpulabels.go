@@ -20,7 +20,8 @@ const (
 	// LabelGPUStatus says in a sentence what the lists are worth.
 	LabelGPUStatus = labelPrefix + "gpu.status"
 	// LabelGPUMemory and a mode of package verify/gpu is the device memory in bytes that the
-	// neediest checkpoint aboard takes in that mode.
+	// neediest checkpoint aboard takes in that mode. That of gpu.Streamed is the least of all: a
+	// GPU with less is not for this image.
 	LabelGPUMemory = labelPrefix + "gpu.memory."
 	// LabelGPUPicture describes the request that memory was computed for.
 	LabelGPUPicture = labelPrefix + "gpu.memory.picture"

@@ -17,6 +17,11 @@
 // picture; the formulas are at their functions. They are estimates, near what the runtime
 // asks for before it loads a model.
 //
+// The modes are those that the runtime chooses from by itself: the roomiest that fits, so any
+// amount of memory from the least on runs. It can also hold 4-bit weights in bfloat16
+// (-weights=whole; the published model took 49.9 GB of an H100). That is no mode here, since it
+// does so only if it is told to.
+//
 // The package is pure: data and functions, no device is asked. Describe gives all of it for
 // one model; Checkpoint.Advise answers for one checkpoint on one GPU.
 package gpu
