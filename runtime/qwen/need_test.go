@@ -1,6 +1,8 @@
 package qwen
 
 import (
+	"fmt"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -120,4 +122,30 @@ func unguided(m *Model) Edit {
 	e := m.Sample()
 	e.Steps, e.TrueCFGScale, e.Negative = 8, 1, nil
 	return e
+}
+
+// TestReadmeStreams: the README's figures of modes, and of what streams under a limit, are the
+// code's, with the arena that a start gives the model.
+func TestReadmeStreams(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	c := described(t)
+	c.Checkpoints[0].Steps = 8
+	for _, n := range gpu.Checkpoints(c)[0].Needs {
+		require.Contains(t, string(readme), fmt.Sprintf("| `%s` | %.1f GB", n.Mode, float64(n.Bytes)/1e9))
+	}
+	m, planFor := published(t)
+	planFor(plan.Options{Temporaries: true})
+	need := counted(t, m, unguided(m))
+	peak := need.Total.ArenaPeak
+	for _, limit := range []float64{24, 16, 12, 8, 3.6} {
+		room := int64(limit*1e9) - gpu.Context - gpu.Reserve
+		s, ok := need.Stream(room - peak - peak/4)
+		if !ok {
+			s, ok = need.Stream(room - peak)
+		}
+		require.True(t, ok, limit)
+		require.Contains(t, string(readme), fmt.Sprintf("| %gGB | %.1f GB | %.1f GB | %.1f GB |",
+			limit, float64(need.WeightBytes-s.HostBytes)/1e9, float64(s.HostBytes)/1e9, float64(s.RunBytes)/1e9))
+	}
 }
