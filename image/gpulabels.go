@@ -2,6 +2,7 @@ package image
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/plimsoll-oci/plimsoll/manifests"
@@ -13,12 +14,14 @@ import (
 // themselves where they were measured.
 const (
 	// LabelGPU lists the compute capabilities on which the runtime runs every checkpoint
-	// aboard, "sm_80,sm_86", or says "none".
+	// aboard, "sm_80,sm_86", or says "none". Those of ARM systems are left out, since the image
+	// is for amd64.
 	LabelGPU = labelPrefix + "gpu"
 	// LabelGPUStatus says in a sentence what the lists are worth.
 	LabelGPUStatus = labelPrefix + "gpu.status"
 	// LabelGPUMemory and a mode of package verify/gpu is the device memory in bytes that the
-	// neediest checkpoint aboard takes in that mode.
+	// neediest checkpoint aboard takes in that mode. That of gpu.Streamed is the least of all: a
+	// GPU with less is not for this image.
 	LabelGPUMemory = labelPrefix + "gpu.memory."
 	// LabelGPUPicture describes the request that memory was computed for.
 	LabelGPUPicture = labelPrefix + "gpu.memory.picture"
@@ -31,7 +34,9 @@ func addGPU(out map[string]string, c *manifests.ModelConfig) {
 	if m == nil {
 		return
 	}
-	out[LabelGPU] = capabilities(m, func(g gpu.Generation) bool { return g.Runs })
+	out[LabelGPU] = capabilities(m, func(g gpu.Generation) bool {
+		return g.Runs && !slices.ContainsFunc(g.Routes, func(r gpu.Route) bool { return r.ARM })
+	})
 	out[LabelGPUStatus] = m.Status
 	for _, n := range m.Memory {
 		out[LabelGPUMemory+string(n.Mode)] = fmt.Sprint(n.Bytes)

@@ -75,20 +75,29 @@ func (m *modelNeeds) text() string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "%s (%s)\n", m.Name, m.Status)
 	table := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "CHECKPOINT\tMODE\tMEMORY, ESTIMATED FOR %d PIXELS\n", m.PixelArea)
+	fmt.Fprintf(table, "CHECKPOINT\tMODE\tMEMORY, ESTIMATED FOR %d PIXELS\tHOST'S PAGE CACHE\n", m.PixelArea)
 	for _, c := range m.Checkpoints {
 		switch {
 		case !c.Runs():
-			fmt.Fprintf(table, "%s\t-\t%s does not run\n", c.Name, strings.ToUpper(c.Precision))
+			fmt.Fprintf(table, "%s\t-\t%s does not run\t-\n", c.Name, strings.ToUpper(c.Precision))
 		case len(c.Needs) == 0:
-			fmt.Fprintf(table, "%s\t-\tunknown: model.json has no sums of tensors\n", c.Name)
+			fmt.Fprintf(table, "%s\t-\tunknown: model.json has no sums of tensors\t-\n", c.Name)
 		}
 		for _, n := range c.Needs {
-			fmt.Fprintf(table, "%s\t%s\t%s\n", c.Name, n.Mode, gigabytes(n.Bytes))
+			fmt.Fprintf(table, "%s\t%s\t%s\n", c.Name, n.Mode, needText(n))
 		}
 	}
 	table.Flush()
 	return out.String()
+}
+
+// needText are the columns of the GPU's memory and of the host's page cache. A mode with which
+// weights stream takes what there is.
+func needText(n gpu.Need) string {
+	if n.HostBytes == 0 {
+		return gigabytes(n.Bytes) + "\t-"
+	}
+	return gigabytes(n.Bytes) + " or more\tup to " + gigabytes(n.HostBytes)
 }
 
 // text is a line, and one more with the way out. A ✓ is for what was measured on such a GPU.
@@ -105,7 +114,11 @@ func (a checkpointAdvice) text(ordinal int) string {
 	}
 	line := fmt.Sprintf("%s GPU %d, %s: %s\n", mark, ordinal, a.Checkpoint, a.Message)
 	if a.Mode != "" {
-		line = fmt.Sprintf("%s GPU %d, %s: %s; mode %s, %s\n", mark, ordinal, a.Checkpoint, a.Message, a.Mode, gigabytes(a.Bytes))
+		memory := gigabytes(a.Bytes)
+		if a.Mode == gpu.Streamed {
+			memory += " or more"
+		}
+		line = fmt.Sprintf("%s GPU %d, %s: %s; mode %s, %s\n", mark, ordinal, a.Checkpoint, a.Message, a.Mode, memory)
 	}
 	if a.Hint != "" {
 		line += "  hint: " + a.Hint + "\n"

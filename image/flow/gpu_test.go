@@ -38,7 +38,7 @@ func TestGPULabelsFollowFromTheLock(t *testing.T) {
 	require.NoError(t, err)
 	got := labels(t, first)
 	require.Contains(t, got[image.LabelGPU], "sm_80,sm_86,sm_89,sm_90")
-	for _, mode := range []string{"resident-int8", "resident"} {
+	for _, mode := range []string{"resident-int8", "resident", "streamed"} {
 		require.Regexp(t, "^[1-9][0-9]+$", got[image.LabelGPUMemory+mode], mode)
 	}
 

@@ -132,6 +132,7 @@ func (in Input) gpu() *GPU {
 var modeNotes = map[gpu.Mode]string{
 	gpu.ResidentInt8: "everything on the GPU, 4-bit linears in 8 bits (compute capability 9.0)",
 	gpu.Resident:     "everything on the GPU, 4-bit linears packed",
+	gpu.Streamed:     "the least that it takes; for each picture what does not fit streams from the host, whose page cache should have room for it",
 }
 
 // memorySection lists what the modes take of a GPU.
@@ -140,7 +141,7 @@ func (r *Report) memorySection() Section {
 	modes := r.GPU.modes()
 	for _, mode := range modes {
 		out.Columns = append(out.Columns, string(mode))
-		out.Notes = append(out.Notes, string(mode)+": "+modeNotes[mode]+".")
+		out.Notes = append(out.Notes, string(mode)+": "+modeNotes[mode]+r.GPU.host(mode)+".")
 	}
 	for _, c := range r.GPU.Checkpoints {
 		l := Line{Label: c.Name, Code: true, Notes: []string{fmt.Sprintf("%s rank %d, %s", strings.ToUpper(c.Precision), c.Rank, c.File)}}
@@ -171,6 +172,22 @@ func (g *GPU) modes() []gpu.Mode {
 		}
 	}
 	return out
+}
+
+// host says what a mode takes of the host's memory, "" for nothing.
+func (g *GPU) host(m gpu.Mode) string {
+	var most int64
+	for _, c := range g.Checkpoints {
+		for _, n := range c.Memory {
+			if n.Mode == m {
+				most = max(most, n.HostBytes)
+			}
+		}
+	}
+	if most == 0 {
+		return ""
+	}
+	return ", up to ~" + UnitFor(most).Format(most)
 }
 
 // need formats what a mode takes, "-" where it is not known.

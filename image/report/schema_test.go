@@ -33,7 +33,7 @@ var enums = map[string][]string{
 	"Layer.kind":    {report.KindModel, report.KindBase, report.KindRuntime, report.KindConfig},
 	"Addition.kind": {report.KindBase, report.KindRuntime, report.KindConfig, report.AddedFormat, report.AddedManifests, report.AddedFiles},
 	"Scope.name":    {string(report.ScopeNaive), string(report.ScopePublished)},
-	"Need.mode":     {string(gpu.ResidentInt8), string(gpu.Resident)},
+	"Need.mode":     {string(gpu.ResidentInt8), string(gpu.Resident), string(gpu.Streamed)},
 }
 
 // signed are the whole numbers that may be below zero.

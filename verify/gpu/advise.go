@@ -15,8 +15,8 @@ const (
 	// Runs: the runtime runs it, and the memory is enough for one of its modes or is not
 	// known.
 	Runs Verdict = "runs"
-	// TooSmall: the runtime would run it, but the GPU has less memory than the least mode
-	// needs.
+	// TooSmall: the runtime would run it, but the GPU has less memory than Streamed takes at
+	// least.
 	TooSmall Verdict = "too-small"
 	// OtherRuntime: the file fits the GPU, but only another runtime is for the pair.
 	OtherRuntime Verdict = "other-runtime"
@@ -31,10 +31,13 @@ type Advice struct {
 	Verdict Verdict `json:"verdict"`
 	// Route is how the checkpoint runs; nil where no route is known.
 	Route *Route `json:"route,omitempty"`
-	// Mode is the roomiest mode that fits, and Bytes what it takes; "" and 0 where none
-	// fits, where memory is not known, or where the runtime does not run the checkpoint.
+	// Mode is the roomiest mode that fits, and Bytes what it takes at least; "" and 0 where
+	// none fits, where memory is not known, or where the runtime does not run the checkpoint.
 	Mode  Mode  `json:"mode,omitempty"`
 	Bytes int64 `json:"bytes,omitempty"`
+	// HostBytes is what stays on the host for lack of memory and should lie in its page cache:
+	// an estimate, to within two groups of weights. 0 for other modes than Streamed.
+	HostBytes int64 `json:"hostBytes,omitempty"`
 	// Message is a sentence with both sides.
 	Message string `json:"message"`
 	// Hint is the way out, "" where there is none.
@@ -85,15 +88,25 @@ func (c Checkpoint) place(r Route, memory int64) Advice {
 			continue
 		}
 		if n.Bytes <= memory {
-			a.Mode, a.Bytes = n.Mode, n.Bytes
+			a.take(n, memory)
 			return a
 		}
 		least = n
 	}
 	a.Verdict = TooSmall
 	a.Message = fmt.Sprintf("%s rank %d needs about %s of memory (%s); your GPU has %s", title(c.Precision), c.Rank, size(least.Bytes), least.Mode, size(memory))
-	a.Hint = "use a GPU with more memory: a mode that takes less is not built yet"
+	a.Hint = "use a GPU with more memory"
 	return a
+}
+
+// take takes a mode that fits. What its memory leaves to the host is what the GPU has less than
+// all weights take with a window.
+func (a *Advice) take(n Need, memory int64) {
+	a.Mode, a.Bytes = n.Mode, n.Bytes
+	if n.HostBytes > 0 {
+		a.HostBytes = n.HostBytes - (memory - n.Bytes)
+		a.Message += fmt.Sprintf("; what does not fit, about %s of weights, streams from the host for each picture: let its page cache have room for that", size(a.HostBytes))
+	}
 }
 
 func measured(yes bool) string {

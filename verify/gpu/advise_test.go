@@ -45,7 +45,9 @@ func TestRoutes(t *testing.T) {
 	runs := func(r gpu.Route) bool { return r.Runs }
 	measured := func(r gpu.Route) bool { return r.Measured }
 	nunchaku := func(r gpu.Route) bool { return r.Nunchaku }
-	require.Equal(t, []string{"sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_103", "sm_120", "sm_121"}, names(svdq.Int4, runs))
+	require.Equal(t, []string{"sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_103", "sm_110", "sm_120", "sm_121"}, names(svdq.Int4, runs))
+	require.Equal(t, []string{"sm_87", "sm_110", "sm_121"}, names(svdq.Int4, func(r gpu.Route) bool { return r.ARM }))
+	require.Equal(t, []string{"sm_121"}, names(svdq.NVFP4, func(r gpu.Route) bool { return r.ARM }))
 	require.Equal(t, []string{"sm_75", "sm_80", "sm_86", "sm_89"}, names(svdq.Int4, nunchaku))
 	require.Equal(t, []string{"sm_90"}, names(svdq.Int4, measured))
 	require.Equal(t, []string{"sm_90"}, names(svdq.Int4, func(r gpu.Route) bool { return r.Method == gpu.Int8 }), "Hopper alone has 8 bits")
@@ -96,15 +98,28 @@ func TestAdvice(t *testing.T) {
 		"int4 on a slice of Hopper": {int4, "sm_90", 33 * gb, gpu.Runs, gpu.Resident, "runs, measured", ""},
 		"int4 on an A100":           {int4, "sm_80", 80 * gb, gpu.Runs, gpu.Resident, "runs, unmeasured on such a GPU; bf16 tensor cores", ""},
 		"int4 on a 4090": {
-			int4, "sm_89", 25_757_220_864, gpu.TooSmall, "", "INT4 rank 128 needs about 30.57 GB of memory (resident); your GPU has 25.76 GB",
-			"use a GPU with more memory: a mode that takes less is not built yet",
+			int4, "sm_89", 25_757_220_864, gpu.Runs, gpu.Streamed,
+			"runs, unmeasured on such a GPU; bf16 tensor cores, 4-bit weights unpacked; " +
+				"what does not fit, about 5.77 GB of weights, streams from the host for each picture: let its page cache have room for that", "",
 		},
-		"int4 on a smaller slice": {int4, "sm_90", 20 * gb, gpu.TooSmall, "", "needs about 30.57 GB of memory (resident); your GPU has 20.00 GB", "more memory"},
-		"memory not known":        {int4, "sm_86", 0, gpu.Runs, "", "runs, unmeasured on such a GPU", ""},
-		"int4 on Turing":          {int4, "sm_75", 11 * gb, gpu.OtherRuntime, "", "no bf16, and nunchaku fails there with this model family", ""},
-		"nvfp4 on Turing":         {nvfp4, "sm_75", 11 * gb, gpu.WrongPrecision, "", "your GPU is sm_75", "take svdq-int4"},
-		"Volta":                   {int4, "sm_70", 32 * gb, gpu.Unknown, "", "nothing is known about sm_70: INT4 files are for sm_75, sm_80,", ""},
-		"not listed":              {nvfp4, "sm_110", 32 * gb, gpu.Unknown, "", "nothing is known about sm_110: NVFP4 files are for sm_120 or sm_121", ""},
+		"int4 on a smaller slice": {int4, "sm_90", 20 * gb, gpu.Runs, gpu.Streamed, "what does not fit, about 11.53 GB of weights, streams from the host", ""},
+		"int4 on a small card":    {int4, "sm_86", 4 * gb, gpu.Runs, gpu.Streamed, "what does not fit, about 27.53 GB of weights, streams from the host", ""},
+		"int4 on less": {
+			int4, "sm_86", 2 * gb, gpu.TooSmall, "", "INT4 rank 128 needs about 3.55 GB of memory (streamed); your GPU has 2.00 GB",
+			"use a GPU with more memory",
+		},
+		"int4 on Orin": {
+			int4, "sm_87", 64 * gb, gpu.Runs, gpu.Resident,
+			"runs, unmeasured on such a GPU; bf16 tensor cores, 4-bit weights unpacked; nunchaku refuses this GPU; " +
+				"it shares the memory of an ARM host, for which the program has to be built: the image is for amd64", "",
+		},
+		"int4 on Thor":     {int4, "sm_110", 120 * gb, gpu.Runs, gpu.Resident, "runs, unmeasured on such a GPU", ""},
+		"memory not known": {int4, "sm_86", 0, gpu.Runs, "", "runs, unmeasured on such a GPU", ""},
+		"int4 on Turing":   {int4, "sm_75", 11 * gb, gpu.OtherRuntime, "", "no bf16, and nunchaku fails there with this model family", ""},
+		"nvfp4 on Turing":  {nvfp4, "sm_75", 11 * gb, gpu.WrongPrecision, "", "your GPU is sm_75", "take svdq-int4"},
+		"Volta":            {int4, "sm_70", 32 * gb, gpu.Unknown, "", "nothing is known about sm_70: INT4 files are for sm_75, sm_80,", ""},
+		"nvfp4 on Thor":    {nvfp4, "sm_110", 32 * gb, gpu.WrongPrecision, "", "your GPU is sm_110", "take svdq-int4"},
+		"not listed":       {nvfp4, "sm_130", 32 * gb, gpu.Unknown, "", "nothing is known about sm_130: NVFP4 files are for sm_120 or sm_121", ""},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -117,11 +132,32 @@ func TestAdvice(t *testing.T) {
 			}
 			require.Contains(t, a.Hint, tc.hint)
 			n, _ := tc.checkpoint.Need(tc.mode)
-			require.Equal(t, n, a.Bytes)
+			require.Equal(t, n.Bytes, a.Bytes)
 			require.LessOrEqual(t, a.Bytes, tc.memory)
+			require.LessOrEqual(t, a.HostBytes, n.HostBytes)
+			require.Equal(t, tc.mode == gpu.Streamed, a.HostBytes > 0)
 			require.Equal(t, tc.verdict == gpu.WrongPrecision || tc.verdict == gpu.Unknown, a.Route == nil)
 		})
 	}
+}
+
+// TestStreamedFillsTheGap: with any memory from the least on it runs, and what more the GPU has
+// the host need not keep.
+func TestStreamedFillsTheGap(t *testing.T) {
+	c := gpu.Checkpoints(realModel(t, 128))[0]
+	ada := capability(t, "sm_89")
+	least, _ := c.Need(gpu.Streamed)
+	resident, _ := c.Need(gpu.Resident)
+	require.Equal(t, gpu.TooSmall, c.Advise(ada, least.Bytes-1).Verdict)
+	require.Equal(t, least.HostBytes, c.Advise(ada, least.Bytes).HostBytes)
+	for memory := least.Bytes; memory < resident.Bytes; memory += 1e9 {
+		a := c.Advise(ada, memory)
+		require.Equal(t, gpu.Runs, a.Verdict)
+		require.Equal(t, gpu.Streamed, a.Mode)
+		require.Equal(t, least.HostBytes+least.Bytes, a.HostBytes+memory)
+	}
+	require.Equal(t, gpu.Streamed, c.Advise(ada, resident.Bytes-1).Mode)
+	require.Equal(t, gpu.Resident, c.Advise(ada, resident.Bytes).Mode)
 }
 
 // TestTwins: the twin's name follows from the publisher's, or is described.

@@ -17,6 +17,11 @@
 // picture; the formulas are at their functions. They are estimates, near what the runtime
 // asks for before it loads a model.
 //
+// The modes are those that the runtime chooses from by itself: the roomiest that fits, so any
+// amount of memory from the least on runs. It can also hold 4-bit weights in bfloat16
+// (-weights=whole; the published model took 49.9 GB of an H100). That is no mode here, since it
+// does so only if it is told to.
+//
 // The package is pure: data and functions, no device is asked. Describe gives all of it for
 // one model; Checkpoint.Advise answers for one checkpoint on one GPU.
 package gpu
@@ -86,6 +91,8 @@ type Route struct {
 	Runs bool `json:"runs"`
 	// Measured says that it was measured on such a GPU.
 	Measured bool `json:"measured"`
+	// ARM says that such GPUs are parts of ARM systems alone, whose memory they share.
+	ARM bool `json:"arm,omitempty"`
 	// Note is what else a user should know, a clause, "" for nothing.
 	Note string `json:"note,omitempty"`
 }
@@ -95,14 +102,22 @@ const refused = "nunchaku refuses this GPU, which has no tensor cores for 4-bit 
 // onlyNVFP4 is about INT4 on a GPU with tensor cores for NVFP4.
 const onlyNVFP4 = "nunchaku takes NVFP4 files only on this GPU"
 
+// unlisted is about GPUs that nunchaku's check does not name.
+const unlisted = "nunchaku refuses this GPU"
+
+// shared is about the GPUs of ARM systems.
+const shared = "; it shares the memory of an ARM host, for which the program has to be built: the image is for amd64"
+
 // routes is the table. INT4 on sm_75, 80, 86 and 89 and NVFP4 on sm_120 and 121 are what
 // nunchaku's build and its hardware check accept (nunchaku 1.2: setup.py,
 // check_hardware_compatibility); NVFP4 kernels are gated at sm_120. Nobody multiplies 4 bits
 // on sm_90 and sm_120, where mma on s4 is emulated, at a fortieth of s8 (measured on an
 // H100); datacenter Blackwell (sm_100, 103) has no s4 either. Package runtime/kernels needs
 // 8.0, and 9.0 for weights in 8 bits; its README has what was measured, all of it on an
-// H100. The kernels that all others take were made to run there too. Generations that are
-// not listed are not known.
+// H100. The kernels that all others take were made to run there too: PTX for 8.0, which every
+// later capability compiles. Machine code for 8.0 is not for Orin (8.7), as the CUDA Programming
+// Guide says of Tegra, and gives way to PTX there. Orin, Thor (11.0) and GB10 (12.1) are ARM
+// systems. Generations that are not listed are not known.
 var routes = []Route{
 	{
 		Precision: svdq.Int4, Capability: Capability{7, 5}, Method: Half, Nunchaku: true,
@@ -110,14 +125,16 @@ var routes = []Route{
 	},
 	{Precision: svdq.Int4, Capability: Capability{8, 0}, Method: BF16, Nunchaku: true, Runs: true},
 	{Precision: svdq.Int4, Capability: Capability{8, 6}, Method: BF16, Nunchaku: true, Runs: true},
+	{Precision: svdq.Int4, Capability: Capability{8, 7}, Method: BF16, Runs: true, ARM: true, Note: unlisted + shared},
 	{Precision: svdq.Int4, Capability: Capability{8, 9}, Method: BF16, Nunchaku: true, Runs: true},
 	{Precision: svdq.Int4, Capability: Capability{9, 0}, Method: Int8, Runs: true, Measured: true, Note: refused},
 	{Precision: svdq.Int4, Capability: Capability{10, 0}, Method: BF16, Runs: true, Note: refused},
 	{Precision: svdq.Int4, Capability: Capability{10, 3}, Method: BF16, Runs: true, Note: refused},
+	{Precision: svdq.Int4, Capability: Capability{11, 0}, Method: BF16, Runs: true, ARM: true, Note: unlisted + shared},
 	{Precision: svdq.Int4, Capability: Capability{12, 0}, Method: BF16, Runs: true, Note: onlyNVFP4},
-	{Precision: svdq.Int4, Capability: Capability{12, 1}, Method: BF16, Runs: true, Note: onlyNVFP4},
+	{Precision: svdq.Int4, Capability: Capability{12, 1}, Method: BF16, Runs: true, ARM: true, Note: onlyNVFP4 + shared},
 	{Precision: svdq.NVFP4, Capability: Capability{12, 0}, Method: Native, Nunchaku: true, Note: "nunchaku needs CUDA 12.8 or later for it"},
-	{Precision: svdq.NVFP4, Capability: Capability{12, 1}, Method: Native, Nunchaku: true, Note: "nunchaku needs CUDA 13.0 or later for it"},
+	{Precision: svdq.NVFP4, Capability: Capability{12, 1}, Method: Native, Nunchaku: true, ARM: true, Note: "nunchaku needs CUDA 13.0 or later for it"},
 }
 
 // Routes lists what is known about a precision, by capability.

@@ -11,21 +11,31 @@ import (
 // Mode is a way to place a model's components on a device.
 type Mode string
 
-// The modes, the one that takes most first. In both, text encoder, transformer and VAE stay
-// on the device, and nothing of them moves during a request.
+// The modes that the runtime chooses from by itself, the one that takes most first. In the
+// resident ones text encoder, transformer and VAE stay on the device, and nothing of them moves
+// during a request.
 const (
 	// ResidentInt8 holds the transformer's 4-bit linears in 8 bits. It belongs to the method
 	// Int8.
 	ResidentInt8 Mode = "resident-int8"
 	// Resident holds them packed, as in the file.
 	Resident Mode = "resident"
+	// Streamed holds them packed too, and has as many groups of weights on the device as fit.
+	// The others stay on the host and come through a window when a request needs them. A group
+	// is a layer of the text encoder, a block of its vision tower, its table of words, of which
+	// only rows come, the modulations of a transformer block, or the rest of one. It is the mode
+	// for all that lies between what it takes and what Resident takes.
+	Streamed Mode = "streamed"
 )
 
 // Need is the device memory that a mode takes, in bytes, its own CUDA context included: an
-// estimate.
+// estimate. Of Streamed it is the least with which the runtime starts, every group on the host.
 type Need struct {
 	Mode  Mode  `json:"mode"`
 	Bytes int64 `json:"bytes"`
+	// HostBytes is what should lie in the host's page cache with that, since every request reads
+	// it again; 0 where nothing streams.
+	HostBytes int64 `json:"hostBytes,omitempty"`
 }
 
 const (
@@ -50,12 +60,18 @@ const (
 	textRows = 19
 	// The VAE's buffers at full resolution: a layer reads one and writes the other.
 	vaeRows = 2
+	// vaeDeep is how many times as many channels the VAE's attention has as full resolution.
+	vaeDeep = 4
 	// colours are the channels of the picture that the VAE writes, in fp32.
 	colours = 3
 	// scoreBytes bounds the scores of the VAE's attention, in fp32, together with the bf16
 	// weights made of them: it takes as many queries at a time as fit.
 	scoreBytes = 256 << 20
 )
+
+// mergedWidth is the width of four of the vision tower's tokens side by side. Its merger, two
+// linears, makes one of the language model's of them.
+const mergedWidth = 4 * 1280
 
 // Tokens of one picture. A token of latents is 16 pixels a side, one of the VAE's attention
 // 8, one of the vision tower 28.
@@ -110,23 +126,38 @@ func (c component) weights() int64 { return c.Bytes - c.unused }
 type set struct {
 	transformer, text, vae component
 	picture                Picture
-	steps                  int64
+	steps, rank            int64
 }
 
 // needs lists the modes: the components' weights, the largest of the components'
-// activations, Reserve and Context.
+// activations, Reserve and Context. Where streaming saves nothing, as with few layers, Streamed
+// takes what Resident takes.
 func (s set) needs() []Need {
 	rest := s.text.weights() + s.vae.weights() + s.activations() + Reserve + Context
-	return []Need{
-		{ResidentInt8, s.unpacked() + rest},
-		{Resident, s.transformer.weights() + rest},
+	resident := s.transformer.weights() + rest
+	streamed := Need{Streamed, resident, 0}
+	if host := s.groups(); host > s.window() {
+		streamed = Need{Streamed, resident - host + s.window(), host}
 	}
+	return []Need{{ResidentInt8, s.unpacked() + rest, 0}, {Resident, resident, 0}, streamed}
 }
 
+// groups is the size of all groups of weights: the table of words, and what is numbered of
+// transformer and text encoder. The merger's two linears are numbered as well, but no group.
+func (s set) groups() int64 {
+	merger := min(bf16*mergedWidth*(mergedWidth+s.text.Width), s.text.Repeated)
+	return s.transformer.Repeated + s.text.Repeated - merger + s.text.Lookup
+}
+
+// window has room for two of the largest groups, so that one comes while another is used. A
+// transformer block is two groups, its modulations and the rest, and bounds both.
+func (s set) window() int64 { return 2 * max(s.text.Block, s.transformer.Block) }
+
 // activations is what a picture takes at the fullest point. The modulations of all steps
-// stay until the picture is there.
+// stay until the picture is there, and so does the prompt, as the text encoder leaves it and as
+// the transformer takes it.
 func (s set) activations() int64 {
-	return s.modulations() + max(
+	return s.modulations() + bf16*(s.text.Width+s.transformer.Width)*s.picture.textTokens() + max(
 		bf16*transformerRows*s.transformer.Width*(s.picture.imageTokens()+s.picture.textTokens()),
 		bf16*textRows*s.text.Width*s.picture.textTokens(),
 		s.autoencoder(),
@@ -139,20 +170,31 @@ func (s set) activations() int64 {
 func (s set) modulations() int64 { return s.steps * f32 * s.transformer.Packed / s.transformer.Width }
 
 // autoencoder is what the VAE takes: the buffers, the picture, and the larger of what its
-// attention and its last layers, which prepare their input, need beside.
+// attention (scores, and its values in another order) and its last layers, which prepare their
+// input, need beside.
 func (s set) autoencoder() int64 {
 	area := s.picture.area()
 	tokens := area / vaePixels
 	row := bf16 * s.vae.Width * area
-	return vaeRows*row + f32*colours*area + max(row, min(scoreBytes, (f32+bf16)*tokens*tokens))
+	attention := min(scoreBytes, (f32+bf16)*tokens*tokens) + bf16*vaeDeep*s.vae.Width*tokens
+	return vaeRows*row + f32*colours*area + max(row, attention)
 }
 
 // unpacked is the transformer with a byte for each 4-bit weight. INT4 scales, two bytes for
-// 64 weights, give way to one for a whole output channel, which is not worth counting. The
-// branch of low rank is counted, as the runtime does when it asks whether there is room.
+// 64 weights, give way to one for a whole output channel, which is not worth counting, and the
+// branch of low rank is worked in.
 func (s set) unpacked() int64 {
 	const scalesPerPacked = 16 // packed bytes for one byte of scales
-	return s.transformer.weights() + s.transformer.Packed - s.transformer.Packed/scalesPerPacked
+	return s.transformer.weights() + s.transformer.Packed - s.transformer.Packed/scalesPerPacked - s.lowRank()
+}
+
+// lowRank is the size of the branches of low rank. The four 4-bit linears of a stream of a block
+// have 12 times the square of the width as weights, half a byte each, and 16 times the width as
+// inputs and outputs, each with a row of rank values in bf16. It is never more than what lies
+// beside the packed weights.
+func (s set) lowRank() int64 {
+	const perSquare, perWidth = 12 / 2, 16 * bf16 // bytes packed, and bytes for each of the rank
+	return min(s.transformer.Packed/s.transformer.Width*s.rank*perWidth/perSquare, s.transformer.weights()-s.transformer.Packed)
 }
 
 // Checkpoint is a checkpoint aboard, with the memory that it takes.
@@ -162,19 +204,19 @@ type Checkpoint struct {
 	File      string `json:"file"`
 	Precision string `json:"precision"`
 	Rank      int    `json:"rank"`
-	// Needs lists the modes; empty where the description does not know the tensors, and where
-	// the checkpoint runs nowhere.
+	// Needs lists the modes, the one that takes most first; empty where the description does not
+	// know the tensors, and where the checkpoint runs nowhere.
 	Needs []Need `json:"memory,omitempty"`
 }
 
 // Need returns what a mode takes; ok is false where it is not known or not a mode of the
 // checkpoint.
-func (c Checkpoint) Need(m Mode) (bytes int64, ok bool) {
+func (c Checkpoint) Need(m Mode) (need Need, ok bool) {
 	i := slices.IndexFunc(c.Needs, func(n Need) bool { return n.Mode == m })
 	if i < 0 {
-		return 0, false
+		return Need{}, false
 	}
-	return c.Needs[i].Bytes, true
+	return c.Needs[i], true
 }
 
 // PictureOf is the request that a model's memory is computed for: the area that it serves,
@@ -211,7 +253,7 @@ func needsOf(c *manifests.ModelConfig, p manifests.ModelCheckpoint) []Need {
 	if !runs(p.Precision) {
 		return nil
 	}
-	s := set{picture: PictureOf(c), steps: int64(p.Steps)}
+	s := set{picture: PictureOf(c), steps: int64(p.Steps), rank: int64(p.Rank)}
 	places := map[string]*component{p.Path: &s.transformer}
 	for _, source := range c.Sources {
 		if source.Role == manifests.RoleBase {

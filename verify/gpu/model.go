@@ -95,7 +95,8 @@ func generation(c Capability, precisions []string) Generation {
 	return g
 }
 
-// most is the largest need in a mode; ok is false if one of the checkpoints lacks it.
+// most is the largest need in a mode, of the device and of the host; ok is false if one of the
+// checkpoints lacks it.
 func (m *Model) most(mode Mode) (most Need, ok bool) {
 	most = Need{Mode: mode}
 	for _, c := range m.Checkpoints {
@@ -103,7 +104,7 @@ func (m *Model) most(mode Mode) (most Need, ok bool) {
 		if !ok {
 			return Need{}, false
 		}
-		most.Bytes = max(most.Bytes, n)
+		most.Bytes, most.HostBytes = max(most.Bytes, n.Bytes), max(most.HostBytes, n.HostBytes)
 	}
 	return most, true
 }

@@ -34,7 +34,7 @@ func TestDescribe(t *testing.T) {
 	require.Equal(t, gpu.Status, both.Status)
 	require.Equal(t, gpu.PictureOf(c), both.Picture)
 	require.Equal(t, gpu.Checkpoints(c), both.Checkpoints)
-	require.Equal(t, []string{"sm_75", "sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_103", "sm_120", "sm_121"}, names(both, all))
+	require.Equal(t, []string{"sm_75", "sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_103", "sm_110", "sm_120", "sm_121"}, names(both, all))
 	require.Empty(t, names(both, runs), "no GPU is for both files")
 	require.Empty(t, names(both, measured))
 	require.Empty(t, names(both, nunchaku))
@@ -43,7 +43,7 @@ func TestDescribe(t *testing.T) {
 
 	c.Checkpoints = c.Checkpoints[:1]
 	int4 := gpu.Describe(c)
-	require.Equal(t, []string{"sm_80", "sm_86", "sm_89", "sm_90", "sm_100", "sm_103", "sm_120", "sm_121"}, names(int4, runs))
+	require.Equal(t, []string{"sm_80", "sm_86", "sm_87", "sm_89", "sm_90", "sm_100", "sm_103", "sm_110", "sm_120", "sm_121"}, names(int4, runs))
 	require.Equal(t, []string{"sm_90"}, names(int4, measured))
 	require.Equal(t, []string{"sm_75", "sm_80", "sm_86", "sm_89"}, names(int4, nunchaku))
 	require.Equal(t, int4.Checkpoints[0].Needs, int4.Memory, "one checkpoint is the neediest")
@@ -60,13 +60,13 @@ func TestMemoryOfTheNeediest(t *testing.T) {
 	require.Empty(t, m.Memory, "NVFP4 does not run")
 	c.Checkpoints[1].Precision, c.Checkpoints[1].Steps = svdq.Int4, 50
 	m = gpu.Describe(c)
-	require.Len(t, m.Memory, 2)
+	require.Len(t, m.Memory, 3)
 	for _, n := range m.Memory {
 		int4, _ := m.Checkpoints[0].Need(n.Mode)
 		fp4, ok := m.Checkpoints[1].Need(n.Mode)
 		require.True(t, ok)
-		require.Greater(t, fp4, int4, "more scales, and more steps")
-		require.Equal(t, gpu.Need{Mode: n.Mode, Bytes: fp4}, n)
+		require.Greater(t, fp4.Bytes, int4.Bytes, "more scales, and more steps")
+		require.Equal(t, fp4, n)
 	}
 	c.Tensors = slices.DeleteFunc(c.Tensors, func(s manifests.TensorSums) bool { return s.Path == c.Checkpoints[1].Path })
 	require.Empty(t, gpu.Describe(c).Memory)
@@ -82,13 +82,13 @@ func TestModelAsJSON(t *testing.T) {
 	note := func(cuda string) string {
 		return `"note":"nunchaku needs CUDA ` + cuda + ` or later for it"`
 	}
-	generation := func(name, cuda string) string {
+	generation := func(name, cuda, arm string) string {
 		return `{"capability":"` + name + `","runs":false,"measured":false,"nunchaku":true,"routes":[{"precision":"nvfp4","capability":"` + name +
-			`","method":"native 4-bit tensor cores","nunchaku":true,"runs":false,"measured":false,` + note(cuda) + `}]}`
+			`","method":"native 4-bit tensor cores","nunchaku":true,"runs":false,"measured":false,` + arm + note(cuda) + `}]}`
 	}
 	require.JSONEq(t, `{"status":"`+gpu.Status+`","picture":{"area":1048576,"references":1},
 		"checkpoints":[{"name":"a","file":"a.safetensors","precision":"nvfp4","rank":32}],
-		"generations":[`+generation("sm_120", "12.8")+`,`+generation("sm_121", "13.0")+`],"memory":[]}`, string(b))
+		"generations":[`+generation("sm_120", "12.8", "")+`,`+generation("sm_121", "13.0", `"arm":true,`)+`],"memory":[]}`, string(b))
 }
 
 // FuzzParseCapability: what is accepted is what String writes.

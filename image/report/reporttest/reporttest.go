@@ -118,7 +118,9 @@ func Real(t testing.TB, variant string) report.Input {
 	for _, c := range m.Checkpoints {
 		if _, ok := find(in.Selection, c.File); ok {
 			in.Checkpoints = append(in.Checkpoints, gpu.Checkpoint{Name: c.Name, File: c.File, Precision: c.Precision, Rank: c.Rank, Needs: []gpu.Need{
-				{Mode: gpu.ResidentInt8, Bytes: 36_864_994_278 + step*int64(c.Steps)}, {Mode: gpu.Resident, Bytes: 30_494_895_078 + step*int64(c.Steps)},
+				{Mode: gpu.ResidentInt8, Bytes: 35_387_143_142 + step*int64(c.Steps)},
+				{Mode: gpu.Resident, Bytes: 30_526_993_382 + step*int64(c.Steps)},
+				{Mode: gpu.Streamed, Bytes: 3_484_137_958 + step*int64(c.Steps), HostBytes: 27_975_086_592},
 			}})
 		}
 	}
