@@ -74,10 +74,33 @@ type Streaming struct {
 // Stream chooses groups so that weights take at most so many bytes of the device, and as little
 // as can be is copied in a run like the one that was counted. Where there is room for all
 // weights it chooses none; ok is false where there is none for the rest and a window.
-func (r Result) Stream(room int64) (s Streaming, ok bool) {
+//
+// The window takes as much as two of the largest group that streams, so the choice is made anew for
+// each size that may be the largest.
+func (r Result) Stream(room int64) (best Streaming, ok bool) {
+	classes, largest := r.classes(), []int64{0}
+	for _, g := range r.Groups {
+		largest = append(largest, g.WindowBytes)
+	}
+	slices.Sort(largest)
+	for i, most := range slices.Compact(largest) {
+		s := r.choose(room, most, classes)
+		fits, smaller := s.HeldBytes <= room, s.HeldBytes < best.HeldBytes
+		if i == 0 || fits && (!ok || s.RunBytes < best.RunBytes) || !ok && smaller {
+			best, ok = s, fits
+		}
+	}
+	return best, ok
+}
+
+// choose is Stream with no group of more than most bytes in the window.
+func (r Result) choose(room, most int64, classes [][]int) Streaming {
 	chosen := make([]bool, len(r.Groups))
-	s = r.streaming(chosen)
-	for _, class := range r.classes() {
+	s := r.streaming(chosen)
+	for _, class := range classes {
+		if r.Groups[class[0]].WindowBytes > most {
+			continue
+		}
 		before := slices.Clone(chosen)
 		for n := 1; n <= len(class) && s.HeldBytes > room; n++ {
 			copy(chosen, before)
@@ -87,7 +110,7 @@ func (r Result) Stream(room int64) (s Streaming, ok bool) {
 			s = r.streaming(chosen)
 		}
 	}
-	return s, s.HeldBytes <= room
+	return s
 }
 
 // classes are the groups in the order in which they leave the device, those that are alike
