@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 
@@ -100,14 +99,10 @@ func (t selfTest) text(ordinal int) string {
 	return fmt.Sprintf("\n%s GPU %d, %s: %s (%d operations, %.2f s)\n%v", mark, ordinal, with, what, len(t.Operations), t.Seconds, t.Report)
 }
 
-// prove tests the kernels of a backend that was just opened, and says so. A backend that fails
-// is closed.
+// prove tests the kernels of a backend, and says so.
 func prove(ctx context.Context, b compute.Backend, o selftest.Options, log *slog.Logger) error {
 	report, err := selftest.Run(ctx, b, o)
 	if err != nil {
-		if closing := b.Close(); closing != nil && !errors.Is(err, closing) {
-			log.Warn("closing the device", "error", closing.Error())
-		}
 		return err
 	}
 	worst := report.Worst()

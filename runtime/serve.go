@@ -64,6 +64,7 @@ func (p *program) serve(ctx context.Context, flags startFlags, config server.Con
 		var err error
 		if model, err = s.prepare(loading, folder, c); err == nil {
 			err = service.Ready(&editor{model, c})
+			log.Info("ready", "sinceStart", seconds(time.Since(programStart)))
 		}
 		if err != nil && loading.Err() == nil {
 			service.Failed(err)

@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
@@ -114,11 +116,30 @@ func (s *starter) prepare(ctx context.Context, folder *models.Folder, c *manifes
 	}
 	s.remember(folder)
 	s.state("verifying", 0, 0)
-	if err := s.check(ctx, folder); err != nil {
-		return nil, err
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	checked := make(chan error, 1)
+	go func() {
+		err := s.check(ctx, folder)
+		checked <- err
+		if err != nil {
+			cancel()
+		}
+	}()
+	wait := sync.OnceValue(func() error { return <-checked })
+	m, err := s.load(ctx, folder, c, names, wait)
+	if wrong := wait(); wrong != nil {
+		return nil, errors.Join(wrong, closeAll(m))
 	}
-	s.state("loading", 0, 0)
-	return s.load(ctx, folder, c, names)
+	return m, err
+}
+
+// closeAll closes what there is of a model.
+func closeAll(m *qwen.Model) error {
+	if m == nil {
+		return nil
+	}
+	return m.Close()
 }
 
 // remember has the folder's sums remembered.
@@ -323,26 +344,51 @@ func (s *starter) checkpoints(c *manifests.ModelConfig) ([]string, error) {
 	return names, nil
 }
 
-// load makes the model on this machine.
-func (s *starter) load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, names []string) (*qwen.Model, error) {
-	open := func(need needs) (compute.Backend, int64, error) { return s.open(ctx, need) }
-	return qwen.Load(ctx, folder, c, qwen.Options{Open: open, Checkpoints: names})
+// load makes the model on this machine, and proves that a GPU computes rightly before anything is
+// edited. Documents are read and memory is planned beside the check of the files, whose weights are
+// loaded once that is done: wait says how it ended.
+func (s *starter) load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, names []string, wait func() error) (*qwen.Model, error) {
+	var b compute.Backend
+	open := func(need needs) (_ compute.Backend, arena int64, err error) {
+		if b, arena, err = s.open(need); err != nil {
+			return nil, 0, err
+		}
+		if err := wait(); err != nil {
+			return nil, 0, errors.Join(err, b.Close())
+		}
+		s.state("loading", 0, 0)
+		return b, arena, nil
+	}
+	m, err := qwen.Load(ctx, folder, c, qwen.Options{Open: open, Checkpoints: names})
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range m.Loaded() {
+		s.log.Info("loaded", "component", l.Name, "bytes", l.Bytes, "seconds", seconds(l.Time), "sinceStart", seconds(l.Done.Sub(programStart)))
+	}
+	if s.machine.driver == nil {
+		return m, nil
+	}
+	if err := prove(ctx, b, selftest.Options{EightBits: s.machine.held == kernels.EightBits}, s.log); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
 }
 
-// open makes the machine's backend, proves that a GPU computes rightly, and says what a picture
-// like the model's own takes before the first one is asked for. One that doesn't fit is a
-// warning here, since smaller ones may.
-func (s *starter) open(ctx context.Context, of needs) (compute.Backend, int64, error) {
+// programStart is when this process began to run our code.
+var programStart = time.Now()
+
+// seconds is a time as logs have it, to the millisecond.
+func seconds(d time.Duration) float64 { return float64(d.Milliseconds()) / 1000 }
+
+// open makes the machine's backend, and says what a picture like the model's own takes before the
+// first one is asked for. One that doesn't fit is a warning here, since smaller ones may.
+func (s *starter) open(of needs) (compute.Backend, int64, error) {
 	b, p, need, err := s.machine.open(of, *s.flags.weights == weightsAuto, s.log)
 	if err != nil {
 		return nil, 0, err
 	}
 	s.placed = p
-	if s.machine.driver != nil {
-		if err := prove(ctx, b, selftest.Options{EightBits: s.machine.held == kernels.EightBits}, s.log); err != nil {
-			return nil, 0, err
-		}
-	}
 	for _, stage := range append(need.Stages, need.Total) {
 		s.log.Info("plan", "stage", stage.Name, "tflop", math.Round(float64(stage.FLOPs)/1e8)/1e4, "launches", stage.Launches, "arenaBytes", stage.ArenaPeak)
 	}

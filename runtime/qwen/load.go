@@ -44,7 +44,13 @@ type components struct {
 type sources struct {
 	textConfig, vaeConfig []byte
 	text, vae             *weights.Set
-	checkpoints           map[string]*weights.Set
+	checkpoints           []checkpoint
+}
+
+// checkpoint is one of them.
+type checkpoint struct {
+	name string
+	set  *weights.Set
 }
 
 func (m *Model) load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig) error {
@@ -160,15 +166,16 @@ func (m *Model) openWeights(f *files, c *manifests.ModelConfig) (s sources, err 
 	if err != nil {
 		return s, fmt.Errorf("reading %s: %w", modelset.SchedulerConfig, err)
 	}
-	s.checkpoints = map[string]*weights.Set{}
 	for _, name := range m.options.Checkpoints {
 		i := slices.IndexFunc(c.Checkpoints, func(k manifests.ModelCheckpoint) bool { return k.Name == name })
 		if i < 0 {
 			return s, fault.Wrap(fault.Invalid, "", fmt.Errorf("loading checkpoint %q: model.json has none of that name", name))
 		}
-		if s.checkpoints[name], err = m.openCheckpoint(f, c.Checkpoints[i], base); err != nil {
+		set, err := m.openCheckpoint(f, c.Checkpoints[i], base)
+		if err != nil {
 			return s, err
 		}
+		s.checkpoints = append(s.checkpoints, checkpoint{name, set})
 	}
 	if len(m.bindings) == 0 {
 		return s, fault.Wrap(fault.Invalid, "", fmt.Errorf("loading checkpoints: none is named"))
@@ -220,6 +227,15 @@ func (b interruptible) LoadLinear(s compute.LinearSpec) (compute.Linear, error) 
 // load makes the networks on a backend.
 func (s sources) load(ctx context.Context, backend compute.Backend) (*components, error) {
 	c := &components{backend: backend, transformers: map[string]*transformer.Model{}}
+	for _, k := range s.checkpoints { // what every step reads is there first
+		load := func(b compute.Backend) (err error) {
+			c.transformers[k.name], err = transformer.New(b, k.set)
+			return err
+		}
+		if err := c.load(ctx, k.name, k.set, load); err != nil {
+			return nil, err
+		}
+	}
 	text := func(b compute.Backend) (err error) {
 		c.text, err = textencoder.New(b, s.textConfig, s.text)
 		return err
@@ -230,12 +246,6 @@ func (s sources) load(ctx context.Context, backend compute.Backend) (*components
 	pictures := func(b compute.Backend) (err error) { c.vae, err = vae.New(b, s.vaeConfig, s.vae); return err }
 	if err := c.load(ctx, "VAE", s.vae, pictures); err != nil {
 		return nil, err
-	}
-	for name, set := range s.checkpoints {
-		checkpoint := func(b compute.Backend) (err error) { c.transformers[name], err = transformer.New(b, set); return err }
-		if err := c.load(ctx, name, set, checkpoint); err != nil {
-			return nil, err
-		}
 	}
 	return c, nil
 }
@@ -250,6 +260,7 @@ func (c *components) load(ctx context.Context, name string, set *weights.Set, lo
 	if err != nil {
 		return fmt.Errorf("loading %q: %w", name, err)
 	}
-	c.loaded = append(c.loaded, Loaded{name, set.TakenBytes(), time.Since(began)})
+	now := time.Now()
+	c.loaded = append(c.loaded, Loaded{name, set.TakenBytes(), now.Sub(began), now})
 	return nil
 }

@@ -58,7 +58,7 @@ func published(t testing.TB) (m *Model, planFor func(plan.Options)) {
 	s := sources{
 		textConfig: read("text_encoder/config.json"), vaeConfig: read("vae/config.json"),
 		text: component("text_encoder"), vae: component("vae"),
-		checkpoints: map[string]*weights.Set{"plain": describe(checkpoints[plainFile])},
+		checkpoints: []checkpoint{{"plain", describe(checkpoints[plainFile])}},
 	}
 	data, ok := manifests.Embedded("qwen-image-edit")
 	require.True(t, ok)

@@ -123,8 +123,9 @@ type Loaded struct {
 	Name string
 	// Bytes is the size of the tensors in the files.
 	Bytes int64
-	// Time ends when the backend has them all.
+	// Time ends when the backend has them all, at Done.
 	Time time.Duration
+	Done time.Time
 }
 
 // Loaded says what the loading of each component took, in the order in which they were
