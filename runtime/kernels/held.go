@@ -99,9 +99,11 @@ func (q *svdq) eightBits(f fileOrder) (*eightBits, error) {
 
 func (w *eightBits) run(dst, x compute.Tensor, p compute.Pre, e epilogue) {
 	b := w.home
-	// GELU's result is as wide as four inputs of the next linear: it is not written down.
+	// What GELU and a norm make is not written down: it is rounded as it comes.
 	gelu := p.Kind == compute.GELUTanh && x.Kind == compute.Act
-	if gelu {
+	norm := p
+	normed := p.Kind == compute.LayerNorm && x.Kind == compute.Act && w.in <= quantiseKept
+	if gelu || normed {
 		p = compute.Pre{}
 	}
 	y, done := b.prepared(x, p, compute.Act)
@@ -113,11 +115,26 @@ func (w *eightBits) run(dst, x compute.Tensor, p compute.Pre, e epilogue) {
 	if b.err != nil {
 		return
 	}
-	b.quantise(b.address(numbers), b.address(scales), b.address(y), cuda.Address(w.inverse), y.Rows, w.in, gelu)
+	if normed {
+		b.quantiseNorm(b.address(numbers), b.address(scales), y, cuda.Address(w.inverse), norm)
+	} else {
+		b.quantise(b.address(numbers), b.address(scales), b.address(y), cuda.Address(w.inverse), y.Rows, w.in, gelu)
+	}
 	b.launchTiled("gemm_s8_hopper", b.hopperBlocks(y.Rows, w.out), cuda.Dim{X: hopperThreads}, hopperGEMMShared,
 		hopperOperands(b.at(numbers), w.weights, y.Rows, w.out, w.in/actSize),
 		b.address(scales), cuda.Address(w.scales), b.address(dst), cuda.Address(w.bias), e.residual, e.gate, e.rest,
 		cuda.Int(y.Rows), cuda.Int(w.out), cuda.Int(w.in), cuda.Int(e.until), cuda.Int(e.flags))
+}
+
+// quantiseKept is how wide rows are at most of which quantise_norm keeps all values.
+const quantiseKept = 4096
+
+// quantiseNorm is quantise of a LayerNorm of x.
+func (b *Backend) quantiseNorm(numbers, scales cuda.Parameter, x compute.Tensor, factors cuda.Parameter, p compute.Pre) {
+	m := b.modulation(p.Mod, x.Cols)
+	b.launch("quantise_norm", cuda.Dim{X: x.Rows}, cuda.Dim{X: threads}, 0,
+		numbers, scales, b.address(x), factors, cuda.Int(x.Rows), cuda.Int(x.Cols), cuda.Float(p.Eps),
+		m.scale, m.shift, m.restScale, m.restShift, cuda.Int(p.Mod.Until), m.one)
 }
 
 // quantise makes whole numbers of 8 bits, and a scale, of each of some rows of n values, or

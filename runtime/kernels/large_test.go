@@ -2,6 +2,7 @@ package kernels_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -222,7 +223,7 @@ func (p *pair) convolution() {
 	p.same("convolution", y, 6e-3)
 }
 
-// TestGPUHeld: the forms of SVDQ weights, with every Post.
+// TestGPUHeld: the forms of SVDQ weights, with every Post, and every Pre that some take in one pass.
 func TestGPUHeld(t *testing.T) {
 	driver, d := device(t)
 	for held, tolerance := range map[kernels.Held]float64{kernels.Packed: 4e-3, kernels.Whole: 4e-3, kernels.EightBits: 5e-2} {
@@ -240,7 +241,15 @@ func TestGPUHeld(t *testing.T) {
 
 func (p *pair) held(tolerance float64) {
 	const n, in, out, rank = 333, 1024, 1152, 128
-	mod := p.random(compute.F32, 2, out)
+	mod, norms := p.random(compute.F32, 2, out), p.random(compute.F32, 2, 2*in)
+	pres := func(i int) []compute.Pre {
+		mod := compute.Mod{Table: norms[i], Row: 1, Rest: 0, Until: n / 3, Scale: 1}
+		plusOne := mod
+		plusOne.PlusOne, plusOne.Rest = true, 1
+		return []compute.Pre{
+			{Kind: compute.GELUTanh}, {}, {Kind: compute.LayerNorm, Eps: 1e-6}, {Kind: compute.LayerNorm, Eps: 1e-6, Mod: mod}, {Kind: compute.LayerNorm, Eps: 1e-6, Mod: plusOne},
+		}
+	}
 	used := p.gpu.Mark()
 	for _, shifted := range []bool{false, true} {
 		l := p.linears(computetest.NewSVDQ(p.rng, in, out, rank, shifted).Spec)
@@ -248,7 +257,9 @@ func (p *pair) held(tolerance float64) {
 			p.Fatalf("loading a linear leaves %d bytes of the arena in use, %d before", p.gpu.Mark(), used)
 		}
 		x, residual, y := p.random(compute.Act, n, in), p.random(compute.Act, n, out), p.alloc(compute.Act, n, out)
-		for _, kind := range []compute.PostKind{compute.Store, compute.StoreSiLU, compute.Add, compute.GateAdd} {
+		for c := range 8 {
+			kinds := []compute.PostKind{compute.Store, compute.StoreSiLU, compute.Add, compute.GateAdd}
+			kind := kinds[c%len(kinds)]
 			for i, b := range p.backends() {
 				post := compute.Post{Kind: kind}
 				if kind == compute.Add || kind == compute.GateAdd {
@@ -257,9 +268,9 @@ func (p *pair) held(tolerance float64) {
 				if kind == compute.GateAdd {
 					post.Mod = compute.Mod{Table: mod[i], Row: 1, Rest: 0, Until: n / 2}
 				}
-				b.Linear(y[i], l[i], x[i], compute.Pre{Kind: compute.GELUTanh}, post)
+				b.Linear(y[i], l[i], x[i], pres(i)[max(0, c-3)], post)
 			}
-			p.same("SVDQ linear held another way", y, tolerance)
+			p.same(fmt.Sprintf("SVDQ linear held another way, %d", c), y, tolerance)
 		}
 		used = p.gpu.Mark()
 	}

@@ -83,17 +83,25 @@ func (b *Backend) norm(dst, x compute.Tensor, p compute.Pre) {
 	if cols <= 32*each*warpRow {
 		team, blocks = 32, ceil(rows, threads/32)
 	}
-	var scale, shift, restScale, restShift, one cuda.Parameter
-	if p.Mod != (compute.Mod{}) {
-		scale, restScale = b.part(p.Mod, p.Mod.Scale, x.Cols)
-		shift, restShift = b.part(p.Mod, p.Mod.Shift, x.Cols)
-		if p.Mod.PlusOne {
-			one = cuda.Float(1)
-		}
-	}
+	m := b.modulation(p.Mod, x.Cols)
 	b.launch(fmt.Sprintf("norm_%s%d", formats(x, dst), each), cuda.Dim{X: blocks}, cuda.Dim{X: threads}, 0,
 		b.address(dst), b.address(x), cuda.Int(rows), cuda.Int(cols), cuda.Int(team), cuda.Int(normKinds[p.Kind]), cuda.Float(p.Eps),
-		weight, scale, shift, restScale, restShift, cuda.Int(p.Mod.Until), one)
+		weight, m.scale, m.shift, m.restScale, m.restShift, cuda.Int(p.Mod.Until), m.one)
+}
+
+// modulation is what a norm's kernels take of a Mod: nothing of the zero one.
+type modulation struct{ scale, shift, restScale, restShift, one cuda.Parameter }
+
+func (b *Backend) modulation(p compute.Mod, width int) (m modulation) {
+	if p == (compute.Mod{}) {
+		return m
+	}
+	m.scale, m.restScale = b.part(p, p.Scale, width)
+	m.shift, m.restShift = b.part(p, p.Shift, width)
+	if p.PlusOne {
+		m.one = cuda.Float(1)
+	}
+	return m
 }
 
 // part is where a part of the table lies for tokens before Until, and for the rest.

@@ -13,19 +13,30 @@
 //
 //   grid: (rows); block 256; no dynamic shared memory. Pointers are aligned to 16 bytes.
 //
+// quantise_norm (out, scale, in, factor, rows, k, eps, mul, add, rest_mul, rest_add, until, one): the
+// same with y = n·factor, n = (in − mean)/√(variance + eps) over the row, ·(mul + one) + add if there
+// is a mul; n is not rounded.
+//
+//   float        eps
+//   const float* mul       [k] or null, and add, of rows before until; rest_mul and rest_add of
+//                          rows from until on
+//   int          until
+//   float        one       added to mul
+//
+//   k is at most 4096; the rest as above.
+//
 // For a linear with smoothing, activations are quantised with 1/smooth and the weights, as
 // svdq_weights makes them, with smooth.
-#include "dev.cuh"
+#include "values.cuh"
 
 // scaled reads eight neighbours of a row.
 DEV void scaled(float (&v)[8], const u16* in, const float* factor, bool gelu) {
-  U4 x = *(const U4*)in;
-  v[0] = bf16_low(x.x), v[1] = bf16_high(x.x), v[2] = bf16_low(x.y), v[3] = bf16_high(x.y);
-  v[4] = bf16_low(x.z), v[5] = bf16_high(x.z), v[6] = bf16_low(x.w), v[7] = bf16_high(x.w);
+  read<8>(v, in);
   if (gelu) UNROLL for (int i = 0; i < 8; i++) v[i] = gelu_tanh(v[i]);
   if (!factor) return;
-  F4 a = ((const F4*)factor)[0], b = ((const F4*)factor)[1];
-  v[0] *= a.x, v[1] *= a.y, v[2] *= a.z, v[3] *= a.w, v[4] *= b.x, v[5] *= b.y, v[6] *= b.z, v[7] *= b.w;
+  float by[8];
+  read<8>(by, factor);
+  UNROLL for (int i = 0; i < 8; i++) v[i] *= by[i];
 }
 
 DEV float most_of(const float (&v)[8]) {
@@ -77,5 +88,49 @@ quantise_rows(i8* __restrict__ out, float* __restrict__ scale, const u16* __rest
   for (int i = first + KEPT * STRIDE; i < k; i += STRIDE) {
     scaled(v, from + i, factors(i), gelu);
     *(U2*)(to + i) = U2{round4(v, by), round4(v + 4, by)};
+  }
+}
+
+KERNEL(256, 5)
+quantise_norm(i8* __restrict__ out, float* __restrict__ scale, const u16* __restrict__ in, const float* __restrict__ factor, int rows, int k,
+              float eps, const float* mul, const float* add, const float* rest_mul, const float* rest_add, int until, float one) {
+  __shared__ float scratch[32];
+  int row = block_x(), first = thread() * 8;
+  const u16* from = in + (u64)row * k;
+  i8* to = out + (u64)row * k;
+  if (row >= until) mul = rest_mul, add = rest_add;
+  float v[KEPT][8] = {}, sum = 0, squares = 0, most = 0;
+  UNROLL for (int c = 0; c < KEPT; c++) {
+    if (first + c * STRIDE >= k) continue;
+    read<8>(v[c], from + first + c * STRIDE);
+    UNROLL for (int i = 0; i < 8; i++) sum += v[c][i];
+  }
+  float mean = block_sum(sum, scratch) / k;
+  UNROLL for (int c = 0; c < KEPT; c++) {
+    if (first + c * STRIDE >= k) continue;
+    UNROLL for (int i = 0; i < 8; i++) v[c][i] -= mean, squares += v[c][i] * v[c][i];
+  }
+  float by = 1.f / sqrt_(block_sum(squares, scratch) / k + eps);
+  UNROLL for (int c = 0; c < KEPT; c++) {
+    int at = first + c * STRIDE;
+    if (at >= k) continue;
+    float m[8], a[8], f[8];
+    UNROLL for (int i = 0; i < 8; i++) v[c][i] *= by;
+    if (mul) {
+      read<8>(m, mul + at), read<8>(a, add + at);
+      UNROLL for (int i = 0; i < 8; i++) v[c][i] = v[c][i] * (m[i] + one) + a[i];
+    }
+    if (factor) {
+      read<8>(f, factor + at);
+      UNROLL for (int i = 0; i < 8; i++) v[c][i] *= f[i];
+    }
+    most = max_(most, most_of(v[c]));
+  }
+  most = block_max(most, scratch);
+  if (thread() == 0) scale[row] = most * (1.f / 127);
+  by = most > 0 ? 127.f / most : 0;
+  UNROLL for (int c = 0; c < KEPT; c++) {
+    int at = first + c * STRIDE;
+    if (at < k) *(U2*)(to + at) = U2{round4(v[c], by), round4(v[c] + 4, by)};
   }
 }

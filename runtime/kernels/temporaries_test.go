@@ -54,7 +54,7 @@ func arenaUsers(t *testing.T) map[string]func(b compute.Backend) {
 		"svdq":      computetest.NewSVDQ(p.rng, 128, 256, 16, false).Spec,
 	} {
 		for _, k := range []compute.Kind{compute.Act, compute.F32} {
-			for _, pre := range []compute.PreKind{compute.None, compute.GELUTanh, compute.SwiGLU} {
+			for _, pre := range []compute.PreKind{compute.None, compute.GELUTanh, compute.SwiGLU, compute.LayerNorm} {
 				users[fmt.Sprintf("%s of %v, Pre %d", name, k, pre)] = func(b compute.Backend) {
 					l, err := b.LoadLinear(spec)
 					require.NoError(t, err)

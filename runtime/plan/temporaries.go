@@ -50,13 +50,18 @@ func (b *Backend) linearTemporaries(w *linear, x compute.Tensor, pre compute.Pre
 		}
 		return
 	}
-	if b.options.SVDQ == Packed || pre.Kind != compute.GELUTanh || x.Kind != compute.Act {
+	if b.options.SVDQ != Int8 || x.Kind != compute.Act || !roundedAtOnce(w, pre) {
 		b.prepare(x, pre, w.in, compute.Act)
 	}
 	if b.options.SVDQ == Int8 {
 		b.Alloc(compute.Act, x.Rows, w.in/2) // a byte each
 		b.Alloc(compute.F32, 1, x.Rows)
 	}
+}
+
+// roundedAtOnce reports whether package kernels writes the result of a Pre in 8 bits alone.
+func roundedAtOnce(w *linear, pre compute.Pre) bool {
+	return pre.Kind == compute.GELUTanh || pre.Kind == compute.LayerNorm && w.in <= 4096
 }
 
 func (b *Backend) convTemporaries(c *conv, dst, x compute.Tensor, pre compute.Pre, post compute.Post) {
