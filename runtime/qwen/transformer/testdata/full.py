@@ -21,7 +21,8 @@ streams, and of what the block adds to them. All tensors of DIR/full.safetensors
     CASE.x [tokens, in_channels]   CASE.text [n, joint_attention_dim]   CASE.v [target, in_channels]
     small.block.B.{image,text}.{in,want} [n, width]
 
-DIR/speed.json has the times of a forward, of a product and of a copy.
+DIR/speed.json has the times of a forward, of a product and of a copy; with --compile also those
+of a forward whose blocks torch.compile made, which takes it minutes.
 """
 
 import argparse
@@ -271,7 +272,7 @@ def timed(f, runs=9):
     return [statistics.median(times), min(times), max(times)]
 
 
-def speed(net, keep, cases):
+def speed(net, keep, cases, compiled):
     """Times of a forward of the large case, and the two ceilings."""
     out = {"device": torch.cuda.get_device_name(), "torch": torch.__version__, "cuda": torch.version.cuda, "diffusers": diffusers.__version__}
     torch.cuda.reset_peak_memory_stats()
@@ -281,6 +282,15 @@ def speed(net, keep, cases):
         with sdpa_kernel(backend):
             out[f"forward, {name} attention, ms"] = timed(f)
     out["peak bytes"] = torch.cuda.max_memory_allocated()
+    if compiled:
+        for block in net.transformer_blocks:
+            block.compile(mode="max-autotune-no-cudagraphs")
+        with sdpa_kernel(SDPBackend.CUDNN_ATTENTION):
+            began = time.time()
+            f()
+            torch.cuda.synchronize()
+            out["compiling, s"] = round(time.time() - began, 1)
+            out["forward, compiled blocks, cuDNN attention, ms"] = timed(f)
     a, b = (torch.randn(8192, 8192, device=DEVICE, dtype=torch.bfloat16) for _ in range(2))
     out["product of 8192, TFLOP/s"] = 2 * 8192**3 / timed(lambda: a @ b)[0] / 1e9
     big = torch.randn(1 << 28, device=DEVICE)
@@ -294,6 +304,7 @@ def main():
     parser.add_argument("checkpoint", type=pathlib.Path)
     parser.add_argument("directory", type=pathlib.Path)
     parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--compile", action="store_true")
     options = parser.parse_args()
     cases = {name: CASES[name] for name in options.cases.split(",")}
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -307,7 +318,7 @@ def main():
         save_file({k: v.contiguous() for k, v in keep.items()}, options.directory / "full.safetensors", {"full": json.dumps(facts)})
         print(json.dumps({k: {i: j for i, j in v.items() if i != "blocks"} for k, v in distances.items()}))
         if DEVICE == "cuda" and "large" in cases:
-            figures = speed(net, keep, cases)
+            figures = speed(net, keep, cases, options.compile)
             print(json.dumps(figures, indent=1))
             (options.directory / "speed.json").write_text(json.dumps(figures))
 
