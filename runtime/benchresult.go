@@ -7,7 +7,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/plimsoll-oci/plimsoll/runtime/kernels"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen"
 )
 
@@ -106,11 +105,11 @@ const (
 func (r *benchResult) setDevice(m machine) {
 	d := m.describe()
 	r.Device = benchDevice{d.Name, d.GPU, d.Driver, d.CUDA, d.Capability, d.TotalMemory}
-	if m.held != kernels.EightBits {
+	if m.weights != weightsInt8 {
 		r.Ceilings.Int8 = 0 // where weights did not fit in that form
 	}
 	if m.driver != nil {
-		r.Weights = map[kernels.Held]string{kernels.Packed: weightsPacked, kernels.Whole: weightsWhole, kernels.EightBits: weightsInt8}[m.held]
+		r.Weights = m.weights
 	}
 }
 

@@ -83,7 +83,7 @@ func (m machine) ceilings() (c ceilings, err error) {
 	if err != nil {
 		return c, err
 	}
-	err = c.measure(b, m.held == kernels.EightBits)
+	err = c.measure(b, m.weights == weightsInt8)
 	return c, errors.Join(err, b.Close())
 }
 
@@ -92,7 +92,7 @@ func (m machine) bare(arena int64) (compute.Backend, error) {
 	if m.driver == nil {
 		return ref.New(ref.Options{ArenaBytes: arena}), nil
 	}
-	return kernels.New(m.driver, m.device, kernels.Options{ArenaBytes: arena, Held: m.held})
+	return kernels.New(m.driver, m.device, kernels.Options{ArenaBytes: arena, Held: forms[m.weights].held})
 }
 
 func (c *ceilings) measure(b compute.Backend, int8 bool) (err error) {

@@ -30,7 +30,19 @@ const (
 	weightsPacked = "packed"
 	weightsWhole  = "whole"
 	weightsInt8   = "int8"
+	weightsW4A4   = "w4a4"
 )
+
+// forms are the ways, but for auto, and what package plan calls them.
+var forms = map[string]struct {
+	held    kernels.Held
+	planned plan.Holding
+}{
+	weightsPacked: {kernels.Packed, plan.Packed},
+	weightsWhole:  {kernels.Whole, plan.Whole},
+	weightsInt8:   {kernels.EightBits, plan.Int8},
+	weightsW4A4:   {kernels.W4A4, plan.W4A4},
+}
 
 const (
 	// gpuReserve is what stays free on a GPU beside weights and activations: compiled kernels,
@@ -57,7 +69,8 @@ const anyMemory = math.MaxInt64
 type machine struct {
 	driver *cuda.Driver
 	device cuda.Device
-	held   kernels.Held
+	// weights is how the GPU holds 4-bit weights, one of forms.
+	weights string
 	// limit is how many bytes of the GPU's memory may be taken.
 	limit int64
 	// joined ends the early opening of the GPU, which a backend has joined.
@@ -85,15 +98,15 @@ func chooseMachine(flags startFlags, log *slog.Logger) (machine, error) {
 	if err != nil {
 		return machine{}, err
 	}
-	m := machine{driver: driver, device: devices[0], limit: limit, joined: openEarly(driver, devices[0])}
+	m := machine{driver: driver, device: devices[0], weights: weightsPacked, limit: limit, joined: openEarly(driver, devices[0])}
 	switch {
-	case weights == weightsInt8 || weights == weightsAuto && m.device.Capability == hopper:
-		m.held = kernels.EightBits
-	case weights == weightsWhole:
-		m.held = kernels.Whole
+	case weights != weightsAuto:
+		m.weights = weights
+	case m.device.Capability == hopper:
+		m.weights = weightsInt8
 	}
 	log.Info("device", "name", m.device.Name, "computeCapability", m.device.Capability.String(), "totalMemory", m.device.TotalMemory,
-		"driver", driver.Release(), "eightBits", m.held == kernels.EightBits)
+		"driver", driver.Release(), "weights", m.weights)
 	return m, nil
 }
 
@@ -120,15 +133,10 @@ type needs = func(plan.Options) (plan.Result, error)
 
 // plan says whose memory is planned.
 func (m machine) plan() plan.Options {
-	switch {
-	case m.driver == nil:
+	if m.driver == nil {
 		return plan.Options{ActBytes: 4}
-	case m.held == kernels.EightBits:
-		return plan.Options{SVDQ: plan.Int8, Temporaries: true}
-	case m.held == kernels.Whole:
-		return plan.Options{SVDQ: plan.Whole, Temporaries: true}
 	}
-	return plan.Options{Temporaries: true}
+	return plan.Options{SVDQ: forms[m.weights].planned, Temporaries: true}
 }
 
 // open makes the machine's backend for a model.
@@ -152,9 +160,9 @@ func (m *machine) open(of needs, smaller bool, log *slog.Logger) (b compute.Back
 		return nil, p, need, err
 	}
 	p, err = m.place(need, free)
-	if errors.Is(err, errRoom) && smaller && m.held != kernels.Packed {
+	if errors.Is(err, errRoom) && smaller && m.weights != weightsPacked {
 		log.Warn("weights stay packed: the model does not fit in 8 bits", "reason", err.Error())
-		m.held = kernels.Packed
+		m.weights = weightsPacked
 		if need, err = of(m.plan()); err == nil {
 			p, err = m.place(need, free)
 		}
@@ -163,7 +171,7 @@ func (m *machine) open(of needs, smaller bool, log *slog.Logger) (b compute.Back
 		return nil, p, need, err
 	}
 	p.say(need, log)
-	b, err = kernels.New(m.driver, m.device, p.options(m.held))
+	b, err = kernels.New(m.driver, m.device, p.options(forms[m.weights].held))
 	m.joined()
 	return b, p, need, err
 }

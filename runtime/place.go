@@ -28,14 +28,18 @@ func (m machine) place(need plan.Result, free int64) (placement, error) {
 	p := placement{Streaming: plan.Streaming{HeldBytes: need.WeightBytes}}
 	fits := need.WeightBytes+peak <= room
 	for _, arena := range []int64{peak + peak/4, peak} {
-		if !fits && m.held == kernels.Packed {
+		if !fits && m.weights == weightsPacked {
 			p.Streaming, fits = need.Stream(room - arena)
 		}
 	}
 	if !fits {
 		err := fmt.Errorf("loading the model into %s: %w: weights take %d bytes, activations %d and the driver's part %d; %d are free, and %s",
 			m.device.Name, errRoom, p.HeldBytes, peak, int64(gpuReserve), free, limitText(m.limit))
-		return p, fault.Wrap(fault.Resource, "free the GPU of other programs, or use one with more memory", err)
+		hint := "free the GPU of other programs, or use one with more memory"
+		if m.weights != weightsPacked {
+			hint = "-weights=" + weightsPacked + " lets weights that do not fit stream from the host"
+		}
+		return p, fault.Wrap(fault.Resource, hint, err)
 	}
 	p.arena = min(room-p.HeldBytes, max(gpuArena*need.Total.ArenaPeak, selftest.ArenaBytes))
 	return p, nil

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/runtime/cuda"
-	"github.com/plimsoll-oci/plimsoll/runtime/kernels"
 	"github.com/plimsoll-oci/plimsoll/runtime/plan"
 )
 
@@ -29,35 +29,36 @@ func TestPlace(t *testing.T) {
 	const all = 10e9 + 1e9 + gpuReserve // the least without streaming
 	for name, c := range map[string]struct {
 		free, limit int64
-		held        kernels.Held
+		weights     string
 		groups      []string
 		arena       int64
 	}{
-		"much":                  {80e9, anyMemory, kernels.EightBits, nil, 3e9},
-		"some":                  {all + 1e9, anyMemory, kernels.Packed, nil, 2e9},
-		"just enough":           {all, anyMemory, kernels.EightBits, nil, 1e9},
-		"packed and enough":     {all, anyMemory, kernels.Packed, nil, 1e9},
-		"not allowed":           {80e9, all - 1 + gpuContext, kernels.Packed, []string{"0", "2", "4"}, 15e8 - 1},
-		"too little":            {all - 1, anyMemory, kernels.Packed, []string{"0", "2", "4"}, 15e8 - 1},
-		"less":                  {all - 3e9 + 2e8, anyMemory, kernels.Packed, []string{"0", "1", "2", "3", "4", "5", "6", "7"}, 12e8},
-		"the least":             {all - 3e9, anyMemory, kernels.Packed, []string{"0", "1", "2", "3", "4", "5", "6", "7"}, 1e9},
-		"less than the least":   {all - 3e9 - 1, anyMemory, kernels.Packed, nil, 0},
-		"8 bits do not stream":  {all - 1, anyMemory, kernels.EightBits, nil, 0},
-		"whole ones do neither": {all - 1, anyMemory, kernels.Whole, nil, 0},
+		"much":                  {80e9, anyMemory, weightsInt8, nil, 3e9},
+		"some":                  {all + 1e9, anyMemory, weightsPacked, nil, 2e9},
+		"just enough":           {all, anyMemory, weightsInt8, nil, 1e9},
+		"packed and enough":     {all, anyMemory, weightsPacked, nil, 1e9},
+		"not allowed":           {80e9, all - 1 + gpuContext, weightsPacked, []string{"0", "2", "4"}, 15e8 - 1},
+		"too little":            {all - 1, anyMemory, weightsPacked, []string{"0", "2", "4"}, 15e8 - 1},
+		"less":                  {all - 3e9 + 2e8, anyMemory, weightsPacked, []string{"0", "1", "2", "3", "4", "5", "6", "7"}, 12e8},
+		"the least":             {all - 3e9, anyMemory, weightsPacked, []string{"0", "1", "2", "3", "4", "5", "6", "7"}, 1e9},
+		"less than the least":   {all - 3e9 - 1, anyMemory, weightsPacked, nil, 0},
+		"8 bits do not stream":  {all - 1, anyMemory, weightsInt8, nil, 0},
+		"whole ones do neither": {all - 1, anyMemory, weightsWhole, nil, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			m := machine{held: c.held, limit: c.limit, device: cuda.Device{Name: "a GPU"}}
+			m := machine{weights: c.weights, limit: c.limit, device: cuda.Device{Name: "a GPU"}}
 			p, err := m.place(twoLayers(), c.free)
 			if c.arena == 0 {
 				require.ErrorIs(t, err, errRoom)
 				require.ErrorContains(t, err, fmt.Sprintf("%d are free", c.free))
 				require.Equal(t, fault.Resource, fault.KindOf(err))
+				require.Equal(t, c.weights != weightsPacked, strings.Contains(fault.HintOf(err), "stream"))
 				return
 			}
 			require.NoError(t, err)
 			require.Equal(t, c.groups, p.Groups)
 			require.Equal(t, c.arena, p.arena)
-			o := p.options(c.held)
+			o := p.options(forms[c.weights].held)
 			require.Equal(t, c.groups != nil, o.Streamed != nil)
 			if o.Streamed != nil {
 				require.True(t, o.Streamed("4"))
@@ -72,7 +73,7 @@ func TestPlacementIsSaid(t *testing.T) {
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&out, nil))
 	need := twoLayers()
-	m := machine{limit: anyMemory}
+	m := machine{weights: weightsPacked, limit: anyMemory}
 	p, err := m.place(need, 80e9)
 	require.NoError(t, err)
 	p.say(need, log)

@@ -17,7 +17,6 @@ import (
 	"github.com/plimsoll-oci/plimsoll/manifests"
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
-	"github.com/plimsoll-oci/plimsoll/runtime/kernels"
 	"github.com/plimsoll-oci/plimsoll/runtime/models"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen"
 	"github.com/plimsoll-oci/plimsoll/runtime/selftest"
@@ -50,7 +49,7 @@ func declareStart(flags *flag.FlagSet) startFlags {
 		verify:    flags.String("verify", verifyStructure, "`HOW` to verify first: "+verifyStructure+" looks at sizes and headers, "+verifyFull+" takes the sums of all bytes that are not remembered"),
 		state:     flags.String("state", "", "`DIR` to remember sums in (default $"+envState+", else the user's cache folder)"),
 		device:    flags.String("device", deviceAuto, "`WHAT` edits run on: "+deviceCUDA+" is the first GPU that CUDA_VISIBLE_DEVICES shows, "+deviceCPU+" plain Go, "+deviceAuto+" a GPU if there is one"),
-		weights:   flags.String("weights", weightsAuto, "`HOW` a GPU holds 4-bit weights: "+weightsPacked+" as they are, "+weightsWhole+" in bfloat16, four times as large, "+weightsInt8+" in 8 bits, faster, on Hopper alone, "+weightsAuto+" the faster that it can"),
+		weights:   flags.String("weights", weightsAuto, "`HOW` a GPU holds 4-bit weights: "+weightsPacked+" as they are, "+weightsWhole+" in bfloat16, four times as large, "+weightsInt8+" in 8 bits, faster, on Hopper alone, "+weightsW4A4+" as they are, with inputs in 4 bits too, as the checkpoint was made, slowly, "+weightsAuto+" the faster that it can"),
 		gpuMemory: flags.String("gpuMemory", "", "`SIZE` of a GPU's memory that may be taken, as 24GB or 24GiB (default all that is free): weights beyond it stream from the host"),
 		source:    flags.String("model", "qwen-image-edit", "`NAME` of the model that a folder without model.json holds"),
 	}
@@ -62,7 +61,7 @@ func (f startFlags) check() (limit int64, err error) {
 		name, value string
 		known       []string
 	}{
-		{"weights", *f.weights, []string{weightsAuto, weightsPacked, weightsWhole, weightsInt8}},
+		{"weights", *f.weights, []string{weightsAuto, weightsPacked, weightsWhole, weightsInt8, weightsW4A4}},
 		{"device", *f.device, []string{deviceAuto, deviceCUDA, deviceCPU}},
 	} {
 		if !slices.Contains(v.known, v.value) {
@@ -369,7 +368,7 @@ func (s *starter) load(ctx context.Context, folder *models.Folder, c *manifests.
 	if s.machine.driver == nil {
 		return m, nil
 	}
-	if err := prove(ctx, b, selftest.Options{EightBits: s.machine.held == kernels.EightBits}, s.log); err != nil {
+	if err := prove(ctx, b, selftest.Options{EightBits: s.machine.weights == weightsInt8, W4A4: s.machine.weights == weightsW4A4}, s.log); err != nil {
 		return nil, errors.Join(err, m.Close())
 	}
 	return m, nil

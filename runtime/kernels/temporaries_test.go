@@ -19,7 +19,9 @@ import (
 // package plan says.
 func TestThePlanKnowsTemporaries(t *testing.T) {
 	for name, f := range arenaUsers(t) {
-		for held, holding := range map[kernels.Held]plan.Holding{kernels.Packed: plan.Packed, kernels.EightBits: plan.Int8} {
+		for held, holding := range map[kernels.Held]plan.Holding{
+			kernels.Packed: plan.Packed, kernels.EightBits: plan.Int8, kernels.Whole: plan.Whole, kernels.W4A4: plan.W4A4,
+		} {
 			if held != kernels.Packed && !strings.HasPrefix(name, "svdq") {
 				continue
 			}

@@ -55,6 +55,8 @@ const (
 	Int8
 	// Whole is one matrix in 16 bits, smoothing and the branch of low rank worked in.
 	Whole
+	// W4A4 is Packed, for products of inputs that are rounded to codes of 4 bits too.
+	W4A4
 )
 
 // Options say whose memory is planned. The zero value plans for a GPU that holds weights as
@@ -89,7 +91,7 @@ func New(o Options) *Backend {
 	if o.ActBytes == 0 {
 		o.ActBytes = 2
 	}
-	if o.ActBytes < 0 || o.SVDQ > Whole {
+	if o.ActBytes < 0 || o.SVDQ > W4A4 {
 		panic(fmt.Sprintf("plan: activations of %d bytes, holding %d", o.ActBytes, o.SVDQ))
 	}
 	b := &Backend{options: o, times: 1}

@@ -299,7 +299,7 @@ lowRank    0         12.3 MFLOP  12.3 kB       0 B
 // TestNewPanics: options out of range are a defect of the caller.
 func TestNewPanics(t *testing.T) {
 	require.Panics(t, func() { plan.New(plan.Options{ActBytes: -2}) })
-	require.Panics(t, func() { plan.New(plan.Options{SVDQ: plan.Whole + 1}) })
+	require.Panics(t, func() { plan.New(plan.Options{SVDQ: plan.W4A4 + 1}) })
 }
 
 // TestLoadingRefuses: what no backend can take is an error of kind Invalid that names the

@@ -1,6 +1,9 @@
 package plan
 
-import "github.com/plimsoll-oci/plimsoll/runtime/compute"
+import (
+	"github.com/plimsoll-oci/plimsoll/runtime/compute"
+	"github.com/plimsoll-oci/plimsoll/verify/svdq/packing"
+)
 
 // What package kernels takes of the arena for the time of an operation, beside the caller's
 // tensors. It is a copy of what is done there: a test of that package holds the two against
@@ -15,6 +18,8 @@ const (
 	// tileRows and anyRows are how many queries a block takes at a time: of a kernel for
 	// one width of heads, half of that where windows are short, and of the one for any.
 	tileRows, shortRows, anyRows = 128, 64, 32
+	// codeRows is what rows of codes are padded to a multiple of.
+	codeRows = 64
 )
 
 // padded is a number of inputs with those that are added.
@@ -50,6 +55,10 @@ func (b *Backend) linearTemporaries(w *linear, x compute.Tensor, pre compute.Pre
 		}
 		return
 	}
+	if b.options.SVDQ == W4A4 {
+		b.codeTemporaries(w, x, pre)
+		return
+	}
 	if b.options.SVDQ != Int8 || x.Kind != compute.Act || !roundedAtOnce(w, pre) {
 		b.prepare(x, pre, w.in, compute.Act)
 	}
@@ -57,6 +66,17 @@ func (b *Backend) linearTemporaries(w *linear, x compute.Tensor, pre compute.Pre
 		b.Alloc(compute.Act, x.Rows, w.in/2) // a byte each
 		b.Alloc(compute.F32, 1, x.Rows)
 	}
+}
+
+// codeTemporaries counts what a linear takes that rounds its inputs to codes of 4 bits: what Pre
+// makes, in float32, the input of the branch of low rank, codes of a byte each and their scales.
+func (b *Backend) codeTemporaries(w *linear, x compute.Tensor, pre compute.Pre) {
+	if pre.Kind != compute.None {
+		b.Alloc(compute.F32, x.Rows, w.in)
+	}
+	b.Alloc(compute.F32, x.Rows, w.rank)
+	b.Alloc(compute.Act, x.Rows, w.in/2)
+	b.Alloc(compute.F32, w.in/packing.TileColumns, (x.Rows+codeRows-1)/codeRows*codeRows)
 }
 
 // roundedAtOnce reports whether package kernels writes the result of a Pre in 8 bits alone.

@@ -155,7 +155,7 @@ func (b *Backend) svdq(s compute.SVDQ) (*linear, error) {
 	l := &linear{size: size{in: int(in), out: int(out), kind: svdq}, rank: int(rank)}
 	l.lowBytes = bytesOf(s.Down) + bytesOf(s.Up)
 	switch b.options.SVDQ {
-	case Packed:
+	case Packed, W4A4:
 		l.bytes = bytesOf(s.QWeight) + bytesOf(s.WScales) + bytesOf(s.Smooth) + bytesOf(s.Bias)
 	case Int8:
 		l.bytes, l.lowBytes = out*in+f32Bytes*(2*in+2*out), 0
