@@ -3,9 +3,6 @@ package picture
 import (
 	"fmt"
 	"math"
-	"runtime"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // Filter is a resampling filter: a function of the distance, in source pixels when
@@ -200,27 +197,4 @@ func resizeColumns(p *RGB, h int, f Filter) *RGB {
 		}
 	})
 	return out
-}
-
-// eachRows shares rows out to as many goroutines as there are processors: each call gets
-// those from its first argument to before its second.
-func eachRows(rows int, do func(from, below int)) {
-	n := min(runtime.GOMAXPROCS(0), (rows+15)/16) // a few rows are not worth a goroutine
-	var g errgroup.Group
-	for i := range n {
-		g.Go(func() error {
-			do(rows*i/n, rows*(i+1)/n)
-			return nil
-		})
-	}
-	_ = g.Wait() // do cannot fail
-}
-
-// eachRow calls do for every row once, at the same time for some.
-func eachRow(rows int, do func(y int)) {
-	eachRows(rows, func(from, below int) {
-		for y := from; y < below; y++ {
-			do(y)
-		}
-	})
 }
