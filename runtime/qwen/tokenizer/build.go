@@ -125,10 +125,11 @@ func (d *document) addedTokens(first int) ([]string, error) {
 
 // ranks are the merges; what they join and make must be tokens.
 func (m *model) ranks() (map[pair]merge, error) {
-	out, all := make(map[pair]merge, len(m.Merges)), m.mergedIDs()
+	all := m.mergedIDs()
+	out := make(map[pair]merge, len(all))
 	for rank, ids := range all {
-		rule := m.Merges[rank]
-		for i, token := range []string{rule.left(), rule.right(), rule.joined} {
+		left, right, joined := m.Merges.rule(rank)
+		for i, token := range []string{left, right, joined} {
 			if ids[i] < 0 {
 				return nil, fmt.Errorf("merge %d needs token %.100q, which is not in the vocabulary", rank, token)
 			}
@@ -136,7 +137,7 @@ func (m *model) ranks() (map[pair]merge, error) {
 		out[pairOf(ids[0], ids[1])] = merge{int32(rank), ids[2]}
 		if len(out) == rank {
 			first := slices.IndexFunc(all, func(other [3]int32) bool { return other[0] == ids[0] && other[1] == ids[1] })
-			return nil, fmt.Errorf("merge %d of %.100q is merge %d, too", rank, []string{rule.left(), rule.right()}, first)
+			return nil, fmt.Errorf("merge %d of %.100q is merge %d, too", rank, []string{left, right}, first)
 		}
 	}
 	return out, nil
@@ -145,7 +146,7 @@ func (m *model) ranks() (map[pair]merge, error) {
 // mergedIDs looks up the two tokens of every merge and the one that they become, -1 for one
 // that is not in the vocabulary. Merges are shared out to the processors.
 func (m *model) mergedIDs() [][3]int32 {
-	out := make([][3]int32, len(m.Merges))
+	out := make([][3]int32, m.Merges.len())
 	look := func(token string) int32 {
 		if id, ok := m.Vocab[token]; ok {
 			return int32(id)
@@ -157,8 +158,8 @@ func (m *model) mergedIDs() [][3]int32 {
 	for i := range n {
 		group.Go(func() {
 			for k := len(out) * i / n; k < len(out)*(i+1)/n; k++ {
-				rule := m.Merges[k]
-				out[k] = [3]int32{look(rule.left()), look(rule.right()), look(rule.joined)}
+				left, right, joined := m.Merges.rule(k)
+				out[k] = [3]int32{look(left), look(right), look(joined)}
 			}
 		})
 	}

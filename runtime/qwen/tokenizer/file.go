@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
@@ -68,81 +67,7 @@ type model struct {
 	ByteFallback bool             `json:"byte_fallback"`
 	IgnoreMerges bool             `json:"ignore_merges"`
 	Vocab        map[string]int64 `json:"vocab"`
-	Merges       []mergeRule      `json:"merges"`
-}
-
-// mergeRule is "left right" or, since tokenizers 0.20, ["left", "right"].
-type mergeRule struct {
-	joined string // left and right
-	cut    int    // where right begins
-}
-
-func (m mergeRule) left() string  { return m.joined[:m.cut] }
-func (m mergeRule) right() string { return m.joined[m.cut:] }
-
-// UnmarshalJSON takes valid JSON that is UTF-8. There are 150,000 rules in a file, and nearly
-// all of them are two strings without an escape, which are their own values.
-func (m *mergeRule) UnmarshalJSON(data []byte) error {
-	if left, right, ok := plainRule(data); ok {
-		*m = mergeRule{string(left) + string(right), len(left)}
-		return nil
-	}
-	var both []string
-	if data[0] == '"' {
-		var line string
-		if err := json.Unmarshal(data, &line); err != nil {
-			return err
-		}
-		both = strings.Split(line, " ")
-	} else if err := json.Unmarshal(data, &both); err != nil {
-		return err
-	}
-	if len(both) != 2 || both[0] == "" || both[1] == "" {
-		return fmt.Errorf("merge is %.100q, a merge has two tokens", both)
-	}
-	*m = mergeRule{both[0] + both[1], len(both[0])}
-	return nil
-}
-
-// plainRule finds the two tokens of a rule that is sound and has no escapes.
-func plainRule(data []byte) (left, right []byte, ok bool) {
-	if bytes.IndexByte(data, '\\') >= 0 {
-		return nil, nil, false
-	}
-	if data[0] == '"' {
-		left, right, _ = bytes.Cut(data[1:len(data)-1], []byte(" "))
-		return left, right, len(left) > 0 && len(right) > 0 && bytes.IndexByte(right, ' ') < 0
-	}
-	var marks [4]int // where strings begin and end
-	n := 0
-	for i, c := range data {
-		if c != '"' {
-			continue
-		}
-		if n == len(marks) {
-			return nil, nil, false
-		}
-		marks[n] = i
-		n++
-	}
-	if n != len(marks) || data[0] != '[' || !onlyComma(data[1:marks[0]], 0) || !onlyComma(data[marks[1]+1:marks[2]], 1) || !onlyComma(data[marks[3]+1:len(data)-1], 0) {
-		return nil, nil, false
-	}
-	left, right = data[marks[0]+1:marks[1]], data[marks[2]+1:marks[3]]
-	return left, right, len(left) > 0 && len(right) > 0
-}
-
-// onlyComma reports whether there are that many commas between two strings, and nothing else
-// but white space.
-func onlyComma(between []byte, commas int) bool {
-	for _, c := range between {
-		if c == ',' {
-			commas--
-		} else if c > ' ' {
-			return false
-		}
-	}
-	return commas == 0
+	Merges       mergeRules       `json:"merges"`
 }
 
 // Read reads a tokenizer.json of the tokenizers library, to its end. A file that is damaged,
