@@ -59,11 +59,20 @@ const (
 
 // Markers of JPEG (ITU-T T.81, table B.1).
 const (
-	sof0 = 0xc0
-	rst0 = 0xd0
-	eoi  = 0xd9
-	sos  = 0xda
-	dri  = 0xdd
+	sof0  = 0xc0
+	dht   = 0xc4
+	rst0  = 0xd0
+	soi   = 0xd8
+	eoi   = 0xd9
+	sos   = 0xda
+	dqt   = 0xdb
+	dri   = 0xdd
+	app0  = 0xe0
+	app1  = 0xe1
+	app14 = 0xee
+	app15 = 0xef
+	com   = 0xfe
+	tem   = 0x01
 )
 
 // maxJPEG is the longest side that a JPEG's header can state.
@@ -126,7 +135,9 @@ func encodeStrip(m *image.RGBA) (s strip, err error) {
 // join makes one JPEG of strips, whose tables are the same.
 func (p *RGB) join(strips []strip) []byte {
 	first, length := strips[0], 0
-	for _, s := range strips {
+	data := make([][]byte, len(strips))
+	for i, s := range strips {
+		data[i] = s.data
 		length += len(s.data) + 2
 	}
 	out := make([]byte, 0, len(first.head)+6+len(first.scan)+length)
@@ -136,12 +147,5 @@ func (p *RGB) join(strips []strip) []byte {
 		interval := (p.W + mcu - 1) / mcu * (stripRows / mcu)
 		out = binary.BigEndian.AppendUint16(append(out, 0xff, dri, 0, 4), uint16(interval))
 	}
-	out = append(out, first.scan...)
-	for i, s := range strips {
-		if i > 0 {
-			out = append(out, 0xff, rst0+byte((i-1)%8))
-		}
-		out = append(out, s.data...)
-	}
-	return append(out, 0xff, eoi)
+	return append(appendIntervals(append(out, first.scan...), data), 0xff, eoi)
 }
