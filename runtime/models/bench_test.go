@@ -16,7 +16,7 @@ import (
 )
 
 // BenchmarkStructure is the check at a start, of the published model with both checkpoints:
-// 42 GB, of which 2 MB of headers and 22 MB of documents are read. Data are holes, which take
+// 42 GB, of which 2 MB of headers and 16 MB of documents are read. Data are holes, which take
 // no place on a disk and which nobody reads.
 func BenchmarkStructure(b *testing.B) {
 	dir := b.TempDir()
