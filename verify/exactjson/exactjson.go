@@ -5,13 +5,18 @@
 // both. The loaders of models, in Python, know exact keys only: what would be verified was
 // not what is loaded. So keys are exact here, and one that occurs twice is an error, in
 // every object that is decoded into a struct or a map.
+//
+// A tokenizer's file has 11 MB and is read at every start of a model. So a document is gone
+// through twice, once to see whether it is JSON and once to decode it, however deep its values
+// lie. What is wrong with a text or a value encoding/json says: its errors are the errors here.
 package exactjson
 
 import (
-	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 )
 
@@ -19,38 +24,62 @@ import (
 // tags are those of encoding/json; every field of a struct has a tag with its name, or is
 // an embedded struct. A type with an UnmarshalJSON of its own is left to it.
 func Unmarshal(data []byte, v any) error {
-	var whole json.RawMessage
-	if err := json.Unmarshal(data, &whole); err != nil {
-		return err
+	if !valid(data) {
+		var whole json.RawMessage
+		if err := json.Unmarshal(data, &whole); err != nil {
+			return err
+		}
 	}
-	return decode(bytes.TrimSpace(whole), reflect.ValueOf(v).Elem())
+	t := text{data: data}
+	return t.decode(reflect.ValueOf(v).Elem())
 }
 
-// decode decodes a value that is known to be JSON.
-func decode(data json.RawMessage, v reflect.Value) error {
-	_, own := v.Addr().Interface().(json.Unmarshaler)
-	switch {
-	case own || string(data) == "null":
-	case v.Kind() == reflect.Pointer:
-		if v.IsNil() {
-			v.Set(reflect.New(v.Type().Elem()))
-		}
-		return decode(data, v.Elem())
-	case v.Kind() == reflect.Struct:
-		fields := map[string]reflect.Value{}
-		addFields(fields, v)
-		return object(data, v.Type(), func(key string, value json.RawMessage) error {
-			if field, ok := fields[key]; ok {
-				return within(key, decode(value, field))
-			}
-			return nil
-		})
-	case v.Kind() == reflect.Map:
-		return decodeMap(data, v)
-	case v.Kind() == reflect.Slice:
-		return decodeSlice(data, v)
+var (
+	stringType = reflect.TypeFor[string]()
+	vocabulary = reflect.TypeFor[*map[string]int64]()
+)
+
+// decode decodes the next value.
+func (t *text) decode(v reflect.Value) error {
+	first, to := t.peek(), v.Addr().Interface()
+	if own, ok := to.(json.Unmarshaler); ok {
+		return own.UnmarshalJSON(t.value())
 	}
-	return json.Unmarshal(data, v.Addr().Interface())
+	if first != 'n' { // null
+		switch v.Kind() {
+		case reflect.Pointer:
+			if v.IsNil() {
+				v.Set(reflect.New(v.Type().Elem()))
+			}
+			return t.decode(v.Elem())
+		case reflect.Struct:
+			return t.decodeStruct(v)
+		case reflect.Map:
+			return t.decodeMap(v)
+		case reflect.Slice:
+			return t.decodeSlice(v)
+		}
+	}
+	if v.Type() == stringType && first == '"' {
+		value, err := t.string(nil)
+		v.SetString(string(value))
+		return err
+	}
+	return json.Unmarshal(t.value(), to)
+}
+
+// decodeStruct sets the fields that an object has members for.
+func (t *text) decodeStruct(v reflect.Value) error {
+	fields := map[string]reflect.Value{}
+	addFields(fields, v)
+	return t.object(v.Type(), func(key string) error {
+		field, ok := fields[key]
+		if !ok {
+			t.value()
+			return nil
+		}
+		return within(key, t.decode(field))
+	})
 }
 
 // addFields lists the fields of a struct by the names of their tags; those of an embedded
@@ -70,25 +99,19 @@ func addFields(out map[string]reflect.Value, v reflect.Value) {
 }
 
 // decodeMap adds an object's members to an empty map. Where there is nothing to descend
-// into, as in a vocabulary of 150,000 tokens, the members are counted instead.
-func decodeMap(data json.RawMessage, v reflect.Value) error {
+// into the members are counted instead.
+func (t *text) decodeMap(v reflect.Value) error {
 	switch v.Type().Elem().Kind() {
 	case reflect.Struct, reflect.Map, reflect.Pointer, reflect.Slice, reflect.Interface:
 	default:
-		if err := json.Unmarshal(data, v.Addr().Interface()); err != nil {
-			return err
-		}
-		if n := count(data); n != v.Len() {
-			return fmt.Errorf("of %d keys %d are different: one occurs twice", n, v.Len())
-		}
-		return nil
+		return t.decodeFlat(v)
 	}
 	if v.IsNil() {
 		v.Set(reflect.MakeMap(v.Type()))
 	}
-	return object(data, v.Type(), func(key string, value json.RawMessage) error {
+	return t.object(v.Type(), func(key string) error {
 		element := reflect.New(v.Type().Elem()).Elem()
-		if err := decode(value, element); err != nil {
+		if err := t.decode(element); err != nil {
 			return within(key, err)
 		}
 		v.SetMapIndex(reflect.ValueOf(key).Convert(v.Type().Key()), element)
@@ -96,114 +119,125 @@ func decodeMap(data json.RawMessage, v reflect.Value) error {
 	})
 }
 
-// decodeSlice replaces a slice by an array's elements.
-func decodeSlice(data json.RawMessage, v reflect.Value) error {
-	var elements []json.RawMessage
-	if err := json.Unmarshal(data, &elements); err != nil {
+// decodeFlat adds members whose values have no members.
+func (t *text) decodeFlat(v reflect.Value) error {
+	start := t.at
+	if to := v.Addr(); to.CanConvert(vocabulary) && t.peek() == '{' {
+		if n, ok := t.decodeVocabulary(to.Convert(vocabulary).Interface().(*map[string]int64)); ok {
+			return different(n, v.Len())
+		}
+		t.at = start
+	}
+	data := t.value()
+	if err := json.Unmarshal(data, v.Addr().Interface()); err != nil {
 		return err
 	}
-	v.Set(reflect.MakeSlice(v.Type(), len(elements), len(elements)))
-	for i, e := range elements {
-		if err := decode(e, v.Index(i)); err != nil {
+	inner, n := text{data: data}, 0
+	if inner.peek() == '{' {
+		err := inner.list('}', func() error {
+			n++
+			_, err := inner.key()
+			inner.value()
+			return err
+		})
+		if err != nil {
 			return err
 		}
+	}
+	return different(n, v.Len())
+}
+
+// different is an error where n keys made a map of another length.
+func different(n, length int) error {
+	if n != length {
+		return fmt.Errorf("of %d keys %d are different: one occurs twice", n, length)
 	}
 	return nil
 }
 
-// object calls member for each member of an object, in order.
-func object(data json.RawMessage, into reflect.Type, member func(key string, value json.RawMessage) error) error {
-	if data[0] != '{' {
-		return &json.UnmarshalTypeError{Value: kind(data), Type: into}
+// decodeVocabulary adds the members of an object whose values are all whole numbers, such as
+// 150,000 tokens, and counts them; their names share one piece of memory. Of another object
+// nothing is added, and ok is false.
+func (t *text) decodeVocabulary(m *map[string]int64) (n int, ok bool) {
+	type member struct {
+		end int // of the name
+		id  int64
+	}
+	var names []byte
+	var members []member
+	err := t.list('}', func() (err error) {
+		if len(members) == cap(members) {
+			members, names = slices.Grow(members, max(len(members), 8)), slices.Grow(names, len(names))
+		}
+		if names, err = t.string(names); err != nil {
+			return err
+		}
+		t.colon()
+		id, ok := t.integer()
+		if !ok {
+			return errOther
+		}
+		members = append(members, member{len(names), id})
+		return nil
+	})
+	if err != nil {
+		return 0, false
+	}
+	if len(*m) == 0 {
+		*m = make(map[string]int64, len(members))
+	}
+	all, start := string(names), 0
+	for _, e := range members {
+		(*m)[all[start:e.end]] = e.id
+		start = e.end
+	}
+	return len(members), true
+}
+
+// errOther ends the reading of a vocabulary that is none.
+var errOther = errors.New("not a whole number")
+
+// decodeSlice replaces a slice by an array's elements.
+func (t *text) decodeSlice(v reflect.Value) error {
+	if t.peek() != '[' {
+		return json.Unmarshal(t.value(), &[]json.RawMessage{})
+	}
+	all := reflect.New(v.Type()).Elem()
+	all.Set(reflect.MakeSlice(v.Type(), 0, 0))
+	err := t.list(']', func() error {
+		n := all.Len()
+		if n == all.Cap() {
+			all.Grow(max(n, 4))
+		}
+		all.SetLen(n + 1)
+		return t.decode(all.Index(n))
+	})
+	v.Set(all)
+	return err
+}
+
+// object calls member behind the name of each member of an object, in order.
+func (t *text) object(into reflect.Type, member func(key string) error) error {
+	if t.peek() != '{' {
+		return &json.UnmarshalTypeError{Value: kind(t.data[t.at]), Type: into}
 	}
 	seen := map[string]bool{}
-	for rest := skipSpace(data[1:]); rest[0] != '}'; {
-		end := valueEnd(rest)
-		var key string
-		if err := json.Unmarshal(rest[:end], &key); err != nil {
+	return t.list('}', func() error {
+		key, err := t.key()
+		if err != nil {
 			return err
 		}
 		if seen[key] {
 			return fmt.Errorf("key %.100q occurs twice", key)
 		}
 		seen[key] = true
-		rest = skipSpace(skipSpace(rest[end:])[1:]) // the colon
-		end = valueEnd(rest)
-		if err := member(key, rest[:end]); err != nil {
-			return err
-		}
-		if rest = skipSpace(rest[end:]); rest[0] == ',' {
-			rest = skipSpace(rest[1:])
-		}
-	}
-	return nil
+		return member(key)
+	})
 }
 
-// count counts the members of an object.
-func count(data json.RawMessage) (n int) {
-	depth := 0
-	for i := 0; i < len(data); i++ {
-		switch data[i] {
-		case '"':
-			i += valueEnd(data[i:]) - 1
-		case '{', '[':
-			depth++
-		case '}', ']':
-			depth--
-		case ':':
-			if depth == 1 {
-				n++
-			}
-		}
-	}
-	return n
-}
-
-// The following look at bytes of which encoding/json said that they are JSON.
-
-// skipSpace cuts white space off the front.
-func skipSpace(data json.RawMessage) json.RawMessage {
-	for data[0] == ' ' || data[0] == '\t' || data[0] == '\n' || data[0] == '\r' {
-		data = data[1:]
-	}
-	return data
-}
-
-// valueEnd is the length of the value that data begins with.
-func valueEnd(data json.RawMessage) int {
-	depth := 0
-	for i := 0; i < len(data); i++ {
-		switch data[i] {
-		case '"':
-			for i++; data[i] != '"'; i++ {
-				if data[i] == '\\' {
-					i++
-				}
-			}
-			if depth == 0 {
-				return i + 1
-			}
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth == 0 {
-				return i // behind a number or word
-			}
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		case ',', ':', ' ', '\t', '\n', '\r':
-			if depth == 0 {
-				return i
-			}
-		}
-	}
-	return len(data)
-}
-
-// kind names a value that is no object.
-func kind(data json.RawMessage) string {
-	switch data[0] {
+// kind names a value that is no object by its first byte.
+func kind(first byte) string {
+	switch first {
 	case '[':
 		return "array"
 	case '"':

@@ -4,7 +4,7 @@ import (
 	"encoding/binary"
 	"io"
 
-	"github.com/plimsoll-oci/plimsoll/verify"
+	"github.com/plimsoll-oci/plimsoll/verify/modelset"
 	"github.com/plimsoll-oci/plimsoll/verify/safetensors"
 )
 
@@ -25,7 +25,7 @@ type keeper struct {
 	bytes     []byte
 }
 
-var _ verify.Section = (*keeper)(nil)
+var _ modelset.Held = (*keeper)(nil)
 
 // keepHeader keeps the header of a container of the given size.
 func keepHeader(size int64) *keeper {
@@ -55,40 +55,45 @@ func (k *keeper) Write(p []byte) (int, error) {
 // missing is how many bytes are still wanted.
 func (k *keeper) missing() int64 { return k.want - int64(len(k.bytes)) }
 
-// take appends, and learns the header's length as soon as it is there. A length over the
-// limit or beyond the file is not followed: the header is refused later.
-func (k *keeper) take(p []byte) {
+// take appends. A header's length is learned as soon as it is there; one over the limit or
+// beyond the file is not followed: the header is refused later.
+func (k *keeper) take(p []byte) { k.took(copy(k.room(), p)) }
+
+// room is where the missing bytes go.
+func (k *keeper) room() []byte {
 	if k.bytes == nil {
 		k.bytes = make([]byte, 0, k.want)
 	}
-	k.bytes = append(k.bytes, p...)
+	return k.bytes[len(k.bytes):k.want]
+}
+
+// took counts n bytes that lie behind those that are kept, and learns the header's length.
+func (k *keeper) took(n int) {
+	k.bytes = k.bytes[:len(k.bytes)+n]
 	if !k.container || len(k.bytes) != lengthField || k.want != lengthField {
 		return
 	}
-	n := binary.LittleEndian.Uint64(k.bytes)
-	if n <= safetensors.MaxHeader && int64(n) <= k.size-lengthField {
-		k.want = lengthField + int64(n)
+	length := binary.LittleEndian.Uint64(k.bytes)
+	if length <= safetensors.MaxHeader && int64(length) <= k.size-lengthField {
+		k.want = lengthField + int64(length)
 		k.bytes = append(make([]byte, 0, k.want), k.bytes...)
 	}
 }
 
-// fill reads what is wanted from r and no more. An early end is no error: what is missing
-// is found when it is read.
+// fill reads what is wanted from r and no more, to where it stays. An early end is no error:
+// what is missing is found when it is read.
 func (k *keeper) fill(r io.Reader) error {
-	for missing := k.missing(); missing > 0; missing = k.missing() {
-		n, err := io.CopyN(k, r, missing)
-		if err != nil && err != io.EOF || n == 0 {
-			return ignoreEOF(err)
+	for k.missing() > 0 {
+		n, err := io.ReadFull(r, k.room())
+		k.took(n)
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			return nil
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
-}
-
-func ignoreEOF(err error) error {
-	if err == io.EOF {
-		return nil
-	}
-	return err
 }
 
 // parse reads the header that was kept.
@@ -96,6 +101,14 @@ func (k *keeper) parse() (*safetensors.Header, error) { return safetensors.Read(
 
 // Size is the size of the file.
 func (k *keeper) Size() int64 { return k.size }
+
+// Bytes are those of a file that was kept whole.
+func (k *keeper) Bytes() []byte {
+	if int64(len(k.bytes)) != k.size {
+		return nil
+	}
+	return k.bytes
+}
 
 // ReadAt reads from the bytes that were kept; behind them the file seems to end.
 func (k *keeper) ReadAt(p []byte, off int64) (int, error) {

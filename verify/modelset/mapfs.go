@@ -18,6 +18,14 @@ import (
 // are.
 type Map map[string]verify.Section
 
+// Held is a section that is in memory. Its bytes are looked at where they are; nobody changes
+// them.
+type Held interface {
+	verify.Section
+	// Bytes are all bytes of the section, nil if not all of them are there.
+	Bytes() []byte
+}
+
 var _ fs.FS = Map(nil)
 
 // Open implements fs.FS.
@@ -26,7 +34,7 @@ func (m Map) Open(name string) (fs.File, error) {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrInvalid}
 	}
 	if s, ok := m[name]; ok {
-		return &mapFile{SectionReader: io.NewSectionReader(s, 0, s.Size()), name: path.Base(name)}, nil
+		return &mapFile{SectionReader: io.NewSectionReader(s, 0, s.Size()), name: path.Base(name), section: s}, nil
 	}
 	entries := m.entries(name)
 	if len(entries) == 0 && name != "." {
@@ -64,7 +72,18 @@ func (m Map) entries(folder string) []fs.DirEntry {
 // mapFile is an open file.
 type mapFile struct {
 	*io.SectionReader
-	name string
+	name    string
+	section verify.Section
+}
+
+// held are the bytes of a file that is in memory, nil for any other.
+func held(f fs.File) []byte {
+	if m, ok := f.(*mapFile); ok {
+		if h, ok := m.section.(Held); ok {
+			return h.Bytes()
+		}
+	}
+	return nil
 }
 
 func (f *mapFile) Stat() (fs.FileInfo, error) { return mapInfo{name: f.name, size: f.Size()}, nil }

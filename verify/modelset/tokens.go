@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/plimsoll-oci/plimsoll/verify"
 )
@@ -30,21 +31,36 @@ func (c *checker) checkTokens() {
 	}
 	var ids tokenIDs
 	config, known := c.config("text_encoder", &ids)
-	tables := map[string]tokenTable{}
-	for _, dir := range []string{"tokenizer", "processor"} {
-		if c.replaced(dir) || c.index.components[dir].class == "" {
-			continue
+	var dirs []*tokenizerDir
+	for _, name := range []string{"tokenizer", "processor"} {
+		if !c.replaced(name) && c.index.components[name].class != "" {
+			d := &tokenizerDir{name: name, checker: checker{set: c.set, broken: maps.Clone(c.broken)}}
+			dirs = append(dirs, d)
 		}
-		if table := c.tokens(dir); table != nil {
-			tables[dir] = table
-			if known {
-				c.checkIDs(dir, table, ids, config)
+	}
+	var group sync.WaitGroup
+	for _, d := range dirs {
+		group.Go(func() {
+			if d.table = d.tokens(d.name); d.table != nil && known {
+				d.checkIDs(d.name, d.table, ids, config)
 			}
-		}
+		})
 	}
-	if a, b := tables["tokenizer"], tables["processor"]; a != nil && b != nil {
-		c.compareTables(a, b)
+	group.Wait()
+	for _, d := range dirs {
+		c.found = append(c.found, d.found...)
+		maps.Copy(c.broken, d.broken)
 	}
+	if len(dirs) == 2 && dirs[0].table != nil && dirs[1].table != nil {
+		c.compareTables(dirs[0].table, dirs[1].table)
+	}
+}
+
+// tokenizerDir is a folder with a tokenizer, which is looked at while others are.
+type tokenizerDir struct {
+	checker
+	name  string
+	table tokenTable // nil where it cannot be read
 }
 
 // tokens reads a folder's tokenizer, from its single file if there is one, else from its
@@ -92,8 +108,10 @@ func (c *checker) singleFile(p string) tokenTable {
 	if _, ok := c.document(p, &doc); !ok {
 		return nil
 	}
-	table := tokenTable{}
-	maps.Copy(table, doc.Model.Vocab)
+	table := doc.Model.Vocab
+	if table == nil {
+		table = tokenTable{}
+	}
 	for _, t := range doc.Added {
 		table[t.Content] = t.ID
 	}
@@ -134,6 +152,9 @@ func (c *checker) checkIDs(dir string, table tokenTable, ids tokenIDs, config st
 
 // checkRange reports ids without a row in the embedding, and ids that two tokens share.
 func (c *checker) checkRange(dir string, table tokenTable, rows *int64, config string) {
+	if table.isDense(rows) {
+		return // as every published one, without sorting
+	}
 	owner := make(map[int64]string, len(table))
 	var outside, shared []string
 	for _, token := range slices.Sorted(maps.Keys(table)) {
@@ -156,10 +177,26 @@ func (c *checker) checkRange(dir string, table tokenTable, rows *int64, config s
 	}
 }
 
+// isDense reports that every id has a row and no two tokens share one, where ids are so close
+// together that a table tells it.
+func (t tokenTable) isDense(rows *int64) bool {
+	taken := make([]bool, 2*len(t))
+	for _, id := range t {
+		if id < 0 || id >= int64(len(taken)) || taken[id] || rows != nil && id >= *rows {
+			return false
+		}
+		taken[id] = true
+	}
+	return true
+}
+
 // compareTables reports the first token that the two tokenizers understand differently.
 func (c *checker) compareTables(tokenizer, processor tokenTable) {
 	if len(tokenizer) != len(processor) {
 		c.add(verify.Error, "tokens", "processor", "%d tokens, tokenizer has %d", len(processor), len(tokenizer))
+		return
+	}
+	if maps.Equal(tokenizer, processor) {
 		return
 	}
 	for _, token := range slices.Sorted(maps.Keys(tokenizer)) {

@@ -109,7 +109,7 @@ func (d *decoder) dtype() (DType, error) {
 
 // naturals reads an array of at most limit integers.
 func (d *decoder) naturals(limit int) ([]int64, error) {
-	out := []int64{}
+	out := make([]int64, 0, 2) // as most shapes have
 	err := d.list('[', ']', func() error {
 		if len(out) == limit {
 			return d.errorf("an array has more than %d numbers", limit)

@@ -175,9 +175,10 @@ func parse(raw []byte, size int64) (*Header, error) {
 	if err != nil {
 		return nil, err
 	}
-	slices.SortStableFunc(tensors, func(a, b Tensor) int {
-		return cmp.Or(cmp.Compare(a.Begin, b.Begin), cmp.Compare(a.End, b.End))
-	})
+	byPlace := func(a, b Tensor) int { return cmp.Or(cmp.Compare(a.Begin, b.Begin), cmp.Compare(a.End, b.End)) }
+	if !slices.IsSortedFunc(tensors, byPlace) { // as writers leave them
+		slices.SortStableFunc(tensors, byPlace)
+	}
 	h := &Header{Metadata: meta, Tensors: tensors, DataStart: lengthSize + int64(len(raw)), FileSize: size}
 	if err := h.check(); err != nil {
 		return nil, err

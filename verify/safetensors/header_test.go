@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -110,6 +111,8 @@ func TestReadRefuses(t *testing.T) {
 		{"metadata twice", `{"__metadata__":{},"__metadata__":{}}`, 0, `key "__metadata__" occurs twice`},
 		{"metadata key twice", `{"__metadata__":{"k":"1","k":"2"}}`, 0, `key "k" occurs twice`},
 		{"entry key twice", `{"a":{"dtype":"U8","dtype":"U8","shape":[],"data_offsets":[0,1]}}`, 1, `key "dtype" occurs twice`},
+		{"fifth key twice", `{"__metadata__":{"a":"","b":"","c":"","d":"","e":"","f":"","e":""}}`, 0, `key "e" occurs twice`},
+		{"first of many keys twice", `{"__metadata__":{"a":"","b":"","c":"","d":"","e":"","f":"","a":""}}`, 0, `key "a" occurs twice`},
 		{"unknown key twice", `{"a":{"x":{"y":1,"y":1},"dtype":"U8","shape":[],"data_offsets":[0,1]}}`, 1, `key "y" occurs twice`},
 		{"metadata not strings", `{"__metadata__":{"k":1}}`, 0, `want '"', have '1'`},
 		{"metadata a list", `{"__metadata__":[]}`, 0, `want '{', have '['`},
@@ -241,4 +244,20 @@ func TestReadTouchesOnlyTheHeader(t *testing.T) {
 	h, err := safetensors.Read(c, int64(len(b)))
 	require.NoError(t, err)
 	require.Equal(t, h.DataStart, c.last)
+}
+
+// BenchmarkRead reads a header of as many tensors as a published checkpoint has, 0.5 MB.
+func BenchmarkRead(b *testing.B) {
+	var specs []safetensors.Spec
+	for i := range 4093 {
+		specs = append(specs, safetensors.Spec{Name: fmt.Sprintf("transformer_blocks.%d.attn.add_qkv_proj.tensor_%d", i/68, i%68), DType: safetensors.BF16, Shape: []int64{3072, 128}})
+	}
+	h, head, err := safetensors.Layout(nil, specs)
+	require.NoError(b, err)
+	b.SetBytes(h.DataStart)
+	b.ReportAllocs()
+	for b.Loop() {
+		_, err := safetensors.Read(bytes.NewReader(head), h.FileSize)
+		require.NoError(b, err)
+	}
 }

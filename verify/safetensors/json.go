@@ -89,21 +89,47 @@ func (s *scanner) list(open, end byte, item func() error) error {
 
 // object consumes an object and calls value once per key, with the scanner at the value.
 func (s *scanner) object(value func(key string) error) error {
-	seen := map[string]struct{}{}
+	var seen keys
 	return s.list('{', '}', func() error {
 		key, err := s.str()
 		if err != nil {
 			return err
 		}
-		if _, dup := seen[key]; dup {
+		if !seen.add(key) {
 			return s.errorf("key %s occurs twice", quote(key))
 		}
-		seen[key] = struct{}{}
 		if err := s.expect(':'); err != nil {
 			return err
 		}
 		return value(key)
 	})
+}
+
+// keys is a set of keys. A tensor's entry has three, of which there are thousands: the first
+// few are compared one by one, and only more make a map.
+type keys struct {
+	few  [4]string
+	n    int
+	many map[string]struct{}
+}
+
+// add reports whether a key is new.
+func (k *keys) add(key string) bool {
+	for _, other := range k.few[:min(k.n, len(k.few))] {
+		if other == key {
+			return false
+		}
+	}
+	if k.n++; k.n <= len(k.few) {
+		k.few[k.n-1] = key
+		return true
+	}
+	if k.many == nil {
+		k.many = map[string]struct{}{}
+	}
+	before := len(k.many)
+	k.many[key] = struct{}{}
+	return len(k.many) > before
 }
 
 // skip consumes any value, checked as strictly as the others.
@@ -189,7 +215,7 @@ func (s *scanner) str() (string, error) {
 			raw := s.b[start:s.pos]
 			s.pos++
 			if !escaped {
-				return string(raw), nil
+				return common(raw), nil
 			}
 			return s.unescape(raw)
 		case c < 0x20:
@@ -202,6 +228,23 @@ func (s *scanner) str() (string, error) {
 	}
 	s.pos = len(s.b)
 	return "", s.errorf("a string has no end")
+}
+
+// common is the text as a string, without memory of its own for words that every tensor has.
+func common(raw []byte) string {
+	switch string(raw) {
+	case "dtype":
+		return "dtype"
+	case "shape":
+		return "shape"
+	case "data_offsets":
+		return "data_offsets"
+	case string(BF16):
+		return string(BF16)
+	case string(I8):
+		return string(I8)
+	}
+	return string(raw)
 }
 
 // simpleEscapes maps the letter behind a backslash to its byte.

@@ -32,7 +32,8 @@ const (
 // name of the file. A file that Identify refuses gives one error.
 func Check(h *safetensors.Header) verify.Findings {
 	var out verify.Findings
-	c, err := Identify(h)
+	s := look(h)
+	c, err := s.identify(h)
 	if err != nil {
 		out.Add(verify.Error, CodeUnknown, "", "%v", err)
 		out.Hint("%s", fault.HintOf(err))
@@ -46,7 +47,7 @@ func Check(h *safetensors.Header) verify.Findings {
 		return bad
 	}
 	k := checker{h: h, c: c, known: make(map[string]bool, len(h.Tensors))}
-	k.tensors()
+	k.tensors(s.blocks)
 	out = append(k.findings(), c.unknownWidths()...)
 	return append(out, c.checkMetadata(h.Metadata)...)
 }
@@ -133,13 +134,12 @@ func (k *checker) add(s verify.Severity, code string, b int, name, detail string
 	}
 }
 
-// tensors compares in both directions.
-func (k *checker) tensors() {
+// tensors compares in both directions. present counts the tensors of each block that is there.
+func (k *checker) tensors(present map[int]int) {
 	for _, w := range k.c.globalTable() {
 		k.compare(-1, w.name, w)
 	}
 	table := k.c.blockTable()
-	present := look(k.h).blocks
 	for b := range k.c.Blocks {
 		if present[b] == 0 {
 			k.add(verify.Error, CodeMissing, b, wholeBlock, "missing")

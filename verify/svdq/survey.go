@@ -53,10 +53,11 @@ func look(h *safetensors.Header) *survey {
 		blocks: map[int]int{}, names: map[string]bool{}, precision: votes[string]{}, rank: votes[int64]{}, group: votes[int64]{},
 		hidden: votes[int64]{}, headDim: votes[int64]{}, joint: votes[int64]{}, in: votes[int64]{}, out: votes[int64]{},
 	}
+	seen := make([]bool, len(marks))
 	for _, t := range h.Tensors {
-		for _, m := range marks {
-			if strings.Contains(t.Name, m) {
-				s.names[m] = true
+		for i, m := range marks {
+			if !seen[i] && strings.Contains(t.Name, m) {
+				seen[i], s.names[m] = true, true
 			}
 		}
 		if b, local, ok := splitBlock(t.Name); ok {

@@ -69,8 +69,9 @@ type Checkpoint struct {
 // Identify tells what a checkpoint is. It returns an error with fault.Invalid, which
 // names what the file looks like instead, if it holds no SVDQuant linear or is of no known
 // family. A damaged checkpoint is identified as far as it goes: call Check for the damage.
-func Identify(h *safetensors.Header) (Checkpoint, error) {
-	s := look(h)
+func Identify(h *safetensors.Header) (Checkpoint, error) { return look(h).identify(h) }
+
+func (s *survey) identify(h *safetensors.Header) (Checkpoint, error) {
 	if s.quantised == 0 {
 		return Checkpoint{}, refuse(fmt.Errorf("identifying checkpoint: none of %d tensors is an SVDQuant weight (I8 qweight with wscales): %s", len(h.Tensors), s.resembles()))
 	}

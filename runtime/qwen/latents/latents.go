@@ -110,11 +110,28 @@ func (s Shape) ChannelsFirst(dst, rows []float32) {
 	transpose(dst, rows, s.Height*s.Width, s.Channels)
 }
 
-// transpose lays a matrix of n rows of m values out as m rows of n.
+// tile is how many positions are laid out at a time: with 16 channels they and their copies
+// stay in the first cache. Channels lie a power of two apart, so that a position of each would
+// push the others out.
+const tile = 64
+
+// transpose lays a matrix of n rows of m values out as m rows of n, in tiles of the longer
+// side, along which the inner loop runs.
 func transpose(dst, src []float32, n, m int) {
-	for i := range n {
-		for j := range m {
-			dst[j*n+i] = src[i*m+j]
+	for start := 0; start < max(n, m); start += tile {
+		end := min(start+tile, max(n, m))
+		if n > m {
+			for j := range m {
+				for i := start; i < end; i++ {
+					dst[j*n+i] = src[i*m+j]
+				}
+			}
+			continue
+		}
+		for i := range n {
+			for j := start; j < end; j++ {
+				dst[j*n+i] = src[i*m+j]
+			}
 		}
 	}
 }

@@ -41,6 +41,8 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"runtime"
+	"sync"
 )
 
 // Constants of Philox4x32, of the paper: two multipliers, and what each round adds to the key.
@@ -103,21 +105,38 @@ func Normal(dst []float32, seed uint64, g GPU) {
 	}
 }
 
-// fill stores one call of every thread: number k of thread t at k·threads + t.
+// fill stores one call of every thread: number k of thread t at k·threads + t. Threads are
+// shared out to the processors: what one draws depends on no other.
 func fill(dst []float32, threads int, call uint32, key [2]uint32) {
-	for t := range min(threads, len(dst)) {
-		words := Philox4x32([4]uint32{call, 0, uint32(t), 0}, key)
-		sin, cos := boxMuller(words[0], words[1])
-		dst[t] = sin
-		if t+threads >= len(dst) {
-			continue
-		}
-		dst[t+threads] = cos
-		sin, cos = boxMuller(words[2], words[3])
-		for k, v := range [2]float32{sin, cos} {
-			if at := t + (2+k)*threads; at < len(dst) {
-				dst[at] = v
+	n := min(threads, len(dst))
+	shares := min(runtime.GOMAXPROCS(0), (n+leastThreads-1)/leastThreads)
+	var group sync.WaitGroup
+	for i := range shares {
+		group.Go(func() {
+			for t := n * i / shares; t < n*(i+1)/shares; t++ {
+				draw(dst, t, threads, call, key)
 			}
+		})
+	}
+	group.Wait()
+}
+
+// leastThreads are worth a goroutine: some 100 µs.
+const leastThreads = 1 << 11
+
+// draw stores one call of thread t.
+func draw(dst []float32, t, threads int, call uint32, key [2]uint32) {
+	words := Philox4x32([4]uint32{call, 0, uint32(t), 0}, key)
+	sin, cos := boxMuller(words[0], words[1])
+	dst[t] = sin
+	if t+threads >= len(dst) {
+		return
+	}
+	dst[t+threads] = cos
+	sin, cos = boxMuller(words[2], words[3])
+	for k, v := range [2]float32{sin, cos} {
+		if at := t + (2+k)*threads; at < len(dst) {
+			dst[at] = v
 		}
 	}
 }

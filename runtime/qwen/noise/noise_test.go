@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -84,6 +85,24 @@ func TestLayout(t *testing.T) {
 		want := kernel(n, 77<<40+5, small)
 		for i := range got {
 			require.InDelta(t, want[i], got[i], 3e-6, "element %d of %d", i, n)
+		}
+	}
+}
+
+// TestProcessors: the noise does not depend on how threads were shared out.
+func TestProcessors(t *testing.T) {
+	before := runtime.GOMAXPROCS(0)
+	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
+	for _, elements := range []int{9001, 300_000} { // of one number a thread, and of two for some
+		var first []float32
+		for _, n := range []int{1, 2, 7} {
+			runtime.GOMAXPROCS(n)
+			x := make([]float32, elements)
+			noise.Normal(x, 3, noise.H100)
+			if first == nil {
+				first = x
+			}
+			require.Equal(t, first, x, "%d processors", n)
 		}
 	}
 }

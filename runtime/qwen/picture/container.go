@@ -19,7 +19,6 @@ type container struct {
 
 // readJPEG walks a JPEG's segments. The pieces of EXIF before the first scan are joined.
 func readJPEG(data []byte) (c container, err error) {
-	const soi, eoi, sos, app1, rst0, tem = 0xd8, 0xd9, 0xda, 0xe1, 0xd0, 0x01
 	rest, scans := data[2:], 0
 	for {
 		i := bytes.IndexByte(rest, 0xff)

@@ -49,14 +49,19 @@ type format struct {
 	is     func(data []byte) bool
 	read   func(data []byte) (container, error)
 	config func(io.Reader) (image.Config, error)
-	decode func(io.Reader) (image.Image, error)
+	decode func(data []byte) (image.Image, error)
 }
 
 var formats = []format{
-	{"JPEG", prefix("\xff\xd8\xff"), readJPEG, jpeg.DecodeConfig, jpeg.Decode},
-	{"PNG", prefix(pngMagic), readPNG, png.DecodeConfig, png.Decode},
-	{"WEBP", isWEBP, readWEBP, webp.DecodeConfig, webp.Decode},
-	{"BMP", prefix("BM"), readBMP, bmp.DecodeConfig, bmp.Decode},
+	{"JPEG", prefix("\xff\xd8\xff"), readJPEG, jpeg.DecodeConfig, decodeJPEG},
+	{"PNG", prefix(pngMagic), readPNG, png.DecodeConfig, whole(png.Decode)},
+	{"WEBP", isWEBP, readWEBP, webp.DecodeConfig, whole(webp.Decode)},
+	{"BMP", prefix("BM"), readBMP, bmp.DecodeConfig, whole(bmp.Decode)},
+}
+
+// whole has a decoder read a file that is in memory.
+func whole(decode func(io.Reader) (image.Image, error)) func([]byte) (image.Image, error) {
+	return func(data []byte) (image.Image, error) { return decode(bytes.NewReader(data)) }
 }
 
 func prefix(p string) func([]byte) bool {
@@ -82,7 +87,7 @@ func Decode(data []byte, l Limits) (*RGB, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := f.decode(bytes.NewReader(data))
+	m, err := f.decode(data)
 	if err != nil {
 		return nil, reading(f.name, err)
 	}

@@ -3,6 +3,8 @@ package picture_test
 import (
 	"bytes"
 	"encoding/binary"
+	"image"
+	"image/jpeg"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -154,6 +156,30 @@ func FuzzDecode(f *testing.F) {
 		require.LessOrEqual(t, p.W*p.H, l.Pixels)
 		require.Equal(t, info.Size, p.Size())
 	})
+}
+
+// TestJPEG: strips change nothing: planes are those of image/jpeg's own file.
+func TestJPEG(t *testing.T) {
+	r := rand.New(rand.NewPCG(8, 9))
+	for _, s := range []picture.Size{{W: 1, H: 1}, {W: 16, H: 32}, {W: 17, H: 33}, {W: 40, H: 31}, {W: 33, H: 64}, {W: 65, H: 95}, {W: 100, H: 353}} {
+		p := noise(r, s.W, s.H)
+		whole := image.NewRGBA(image.Rect(0, 0, s.W, s.H))
+		for i := range s.W * s.H {
+			copy(whole.Pix[4*i:], append(p.Pix[3*i:3*i+3:3*i+3], 0xff))
+		}
+		var b bytes.Buffer
+		require.NoError(t, jpeg.Encode(&b, whole, &jpeg.Options{Quality: 95}))
+		want, err := jpeg.Decode(&b)
+		require.NoError(t, err)
+		data, err := p.JPEG()
+		require.NoError(t, err)
+		got, err := jpeg.Decode(bytes.NewReader(data))
+		require.NoError(t, err, s)
+		require.Equal(t, want, got, s)
+		require.Equal(t, s.H > 32, bytes.Contains(data, []byte{0xff, 0xd0}), s)
+	}
+	_, err := (&picture.RGB{W: 1, H: 1 << 16, Pix: make([]uint8, 3<<16)}).JPEG()
+	require.EqualError(t, err, "writing picture as JPEG: it has 1×65536 pixels, a side of a JPEG has at most 65535")
 }
 
 func TestEncode(t *testing.T) {

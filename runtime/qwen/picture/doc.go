@@ -36,6 +36,9 @@
 // mode I;16, and what the original pipeline feeds the model. CMYK is converted without a
 // profile. Colour profiles and gamma chunks are passed over.
 //
+// What this package writes has restart markers, between which a JPEG is decoded by several
+// processors; others are decoded by one.
+//
 // Not read: CMYK JPEGs without Adobe's mark, JPEGs of 12 bits or arithmetic coding, run-length
 // and 16-bit BMPs, animated WEBPs. They are refused by name. Of an animated PNG the picture that stands
 // for it is taken.

@@ -50,20 +50,21 @@ func (p *RGB) turned(orientation int) *RGB {
 	if o.swap {
 		out.W, out.H = p.H, p.W
 	}
+	first, right, down := 0, 3, 3*p.W // the source of the first pixel, and of those beside and below it
+	if o.right {
+		first, right = first+3*(p.W-1), -right
+	}
+	if o.bottom {
+		first, down = first+3*(p.H-1)*p.W, -down
+	}
+	if o.swap {
+		right, down = down, right
+	}
 	eachRow(out.H, func(y int) {
-		to := out.row(y)
-		for x := range out.W {
-			sx, sy := x, y
-			if o.swap {
-				sx, sy = y, x
-			}
-			if o.right {
-				sx = p.W - 1 - sx
-			}
-			if o.bottom {
-				sy = p.H - 1 - sy
-			}
-			copy(to[3*x:3*x+3], p.Pix[3*(sy*p.W+sx):])
+		to, at := out.row(y), first+y*down
+		for ; len(to) >= 3; to, at = to[3:], at+right {
+			from := p.Pix[at : at+3 : at+3]
+			to[0], to[1], to[2] = from[0], from[1], from[2]
 		}
 	})
 	return out

@@ -205,33 +205,47 @@ func (p *Processor) Append(dst []float32, src *RGB) ([]float32, Grid, error) {
 	if err != nil {
 		return dst, Grid{}, err
 	}
-	table := p.table()
-	dst = slices.Grow(dst, g.Patches()*p.PatchLen())
-	for by := 0; by < g.H; by += p.MergeSize {
-		for bx := 0; bx < g.W; bx += p.MergeSize {
-			for i := range p.MergeSize * p.MergeSize {
-				dst = p.appendPatch(dst, r, &table, bx+i%p.MergeSize, by+i/p.MergeSize)
-			}
+	table, start := p.table(), len(dst)
+	dst = extend(dst, g.Patches()*p.PatchLen())
+	stripe := p.MergeSize * g.W * p.PatchLen() // the patches of a row of tokens
+	share(g.H/p.MergeSize, 1, func(from, below int) {
+		for by := from; by < below; by++ {
+			p.stripe(dst[start+by*stripe:][:stripe], r, &table, by*p.MergeSize)
 		}
-	}
+	})
 	return dst, g, nil
 }
 
-// appendPatch appends the patch in column px and row py.
-func (p *Processor) appendPatch(dst []float32, r *RGB, table *[3][256]float32, px, py int) []float32 {
-	for c := range 3 {
-		frame := len(dst)
-		for y := range p.PatchSize {
-			row := r.row(py*p.PatchSize + y)[3*px*p.PatchSize:][:3*p.PatchSize]
-			for x := c; x < len(row); x += 3 {
-				dst = append(dst, table[c][row[x]])
-			}
-		}
-		for range p.TemporalPatchSize - 1 {
-			dst = append(dst, dst[frame:frame+p.PatchSize*p.PatchSize]...)
+// stripe fills dst with the patches of a row of tokens, whose first patches lie in row py.
+func (p *Processor) stripe(dst []float32, r *RGB, table *[3][256]float32, py int) {
+	n := p.PatchLen()
+	for px := 0; len(dst) > 0; px += p.MergeSize {
+		for i := range p.MergeSize * p.MergeSize {
+			p.patch(dst[:n], r, table, px+i%p.MergeSize, py+i/p.MergeSize)
+			dst = dst[n:]
 		}
 	}
-	return dst
+}
+
+// patch fills dst with the patch in column px and row py.
+func (p *Processor) patch(dst []float32, r *RGB, table *[3][256]float32, px, py int) {
+	side := p.PatchSize
+	area := side * side
+	for y := range side {
+		row := r.row(py*side + y)[3*px*side:][:3*side]
+		for c := range 3 {
+			to, values := dst[c*p.TemporalPatchSize*area+y*side:][:side], &table[c]
+			for x := range to {
+				to[x] = values[row[3*x+c]]
+			}
+		}
+	}
+	for c := range 3 {
+		frames := dst[c*p.TemporalPatchSize*area:][:p.TemporalPatchSize*area]
+		for f := 1; f < p.TemporalPatchSize; f++ {
+			copy(frames[f*area:], frames[:area])
+		}
+	}
 }
 
 // table is the normalised value of every sample by channel: the product is taken in double

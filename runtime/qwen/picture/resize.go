@@ -3,9 +3,6 @@ package picture
 import (
 	"fmt"
 	"math"
-	"runtime"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // Filter is a resampling filter: a function of the distance, in source pixels when
@@ -150,6 +147,9 @@ func Resize(p *RGB, w, h int, f Filter) (*RGB, error) {
 	return p, nil
 }
 
+// half is a half of a sample, with which sums begin so that they are rounded.
+const half = 1 << (precision - 1)
+
 // resizeRows gives every row w pixels.
 func resizeRows(p *RGB, w int, f Filter) *RGB {
 	t, out := newTaps(p.W, w, f), newRGB(w, p.H)
@@ -157,21 +157,32 @@ func resizeRows(p *RGB, w int, f Filter) *RGB {
 		from, to := p.row(y), out.row(y)
 		for x := range w {
 			first, weights := t.of(x)
-			src := from[3*first:][:3*len(weights)]
-			r, g, b := int32(1)<<(precision-1), int32(1)<<(precision-1), int32(1)<<(precision-1)
-			for _, k := range weights {
-				if len(src) < 3 {
-					break // never: it frees the loop of bounds checks
-				}
-				r += int32(src[0]) * k
-				g += int32(src[1]) * k
-				b += int32(src[2]) * k
-				src = src[3:]
-			}
+			r, g, b := pixel(from[3*first:], weights)
 			to[3*x], to[3*x+1], to[3*x+2] = clip(r), clip(g), clip(b)
 		}
 	})
 	return out
+}
+
+// pixel is the weighted sum of the first pixels of src, four of them at a time. What the loops
+// ask of the lengths of both always holds: it frees them of bounds checks.
+func pixel(src []uint8, weights []int32) (r, g, b int32) {
+	r, g, b = half, half, half
+	for len(weights) >= 4 && len(src) >= 12 {
+		k, l, m, n := weights[0], weights[1], weights[2], weights[3]
+		r += int32(src[0])*k + int32(src[3])*l + int32(src[6])*m + int32(src[9])*n
+		g += int32(src[1])*k + int32(src[4])*l + int32(src[7])*m + int32(src[10])*n
+		b += int32(src[2])*k + int32(src[5])*l + int32(src[8])*m + int32(src[11])*n
+		weights, src = weights[4:], src[12:]
+	}
+	for len(weights) > 0 && len(src) >= 3 {
+		k := weights[0]
+		r += int32(src[0]) * k
+		g += int32(src[1]) * k
+		b += int32(src[2]) * k
+		weights, src = weights[1:], src[3:]
+	}
+	return r, g, b
 }
 
 // resizeColumns gives every column h pixels. It goes through rows: a target row is a
@@ -186,14 +197,9 @@ func resizeColumns(p *RGB, h int, f Filter) *RGB {
 			part := to[start:min(start+len(sums), len(to))]
 			sum := sums[:len(part)]
 			for i := range sum {
-				sum[i] = 1 << (precision - 1)
+				sum[i] = half
 			}
-			for k, weight := range weights {
-				src := p.row(first + k)[start:][:len(sum)]
-				for i, v := range src {
-					sum[i] += int32(v) * weight
-				}
-			}
+			p.addRows(sum, first, start, weights)
 			for i, v := range sum {
 				part[i] = clip(v)
 			}
@@ -202,25 +208,22 @@ func resizeColumns(p *RGB, h int, f Filter) *RGB {
 	return out
 }
 
-// eachRows shares rows out to as many goroutines as there are processors: each call gets
-// those from its first argument to before its second.
-func eachRows(rows int, do func(from, below int)) {
-	n := min(runtime.GOMAXPROCS(0), (rows+15)/16) // a few rows are not worth a goroutine
-	var g errgroup.Group
-	for i := range n {
-		g.Go(func() error {
-			do(rows*i/n, rows*(i+1)/n)
-			return nil
-		})
-	}
-	_ = g.Wait() // do cannot fail
-}
-
-// eachRow calls do for every row once, at the same time for some.
-func eachRow(rows int, do func(y int)) {
-	eachRows(rows, func(from, below int) {
-		for y := from; y < below; y++ {
-			do(y)
+// addRows adds to sum the weighted samples of rows from first on, in columns of samples from
+// start on, four rows at a time.
+func (p *RGB) addRows(sum []int32, first, start int, weights []int32) {
+	stretch := func(k int) []uint8 { return p.row(first + k)[start:][:len(sum)] }
+	k := 0
+	for ; k+4 <= len(weights); k += 4 {
+		w0, w1, w2, w3 := weights[k], weights[k+1], weights[k+2], weights[k+3]
+		row0, row1, row2, row3 := stretch(k), stretch(k+1), stretch(k+2), stretch(k+3)
+		for i := range sum {
+			sum[i] += int32(row0[i])*w0 + int32(row1[i])*w1 + int32(row2[i])*w2 + int32(row3[i])*w3
 		}
-	})
+	}
+	for ; k < len(weights); k++ {
+		weight := weights[k]
+		for i, v := range stretch(k) {
+			sum[i] += int32(v) * weight
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package picture_test
 
 import (
+	"math"
 	"math/rand/v2"
 	"path/filepath"
 	"runtime"
@@ -38,16 +39,32 @@ func TestResizeGolden(t *testing.T) {
 	}
 }
 
-// TestResizeProcessors: the result does not depend on how the rows were shared out.
-func TestResizeProcessors(t *testing.T) {
+// TestProcessors: no result depends on how the work was shared out.
+func TestProcessors(t *testing.T) {
 	before := runtime.GOMAXPROCS(0)
 	t.Cleanup(func() { runtime.GOMAXPROCS(before) })
+	processor, err := picture.ParseProcessor(read(t, filepath.Join("testdata", "preprocessor_config.json")))
+	require.NoError(t, err)
 	p := noise(rand.New(rand.NewPCG(1, 2)), 301, 203)
-	var first *picture.RGB
+	failed := p.AppendVAE(nil)
+	failed[150_001], failed[100_000] = float32(math.NaN()), float32(math.Inf(1))
+	var first []any
 	for _, n := range []int{1, 2, 7} {
 		runtime.GOMAXPROCS(n)
-		got, err := picture.Resize(p, 99, 401, picture.Lanczos)
+		resized, err := picture.Resize(p, 99, 401, picture.Lanczos)
 		require.NoError(t, err)
+		x := p.AppendVAE([]float32{1, 2})
+		require.Len(t, x, 2+len(p.Pix))
+		patches, grid, err := processor.Append([]float32{3}, p)
+		require.NoError(t, err)
+		require.Len(t, patches, 1+grid.Patches()*processor.PatchLen())
+		back, err := picture.FromVAE(x[2:], p.W, p.H)
+		require.NoError(t, err)
+		data, err := p.JPEG()
+		require.NoError(t, err)
+		_, err = picture.FromVAE(failed, p.W, p.H)
+		require.EqualError(t, err, "making a picture of the VAE's output: row 110, column 223, channel 1 is +Inf, not a finite number")
+		got := []any{resized, x, patches, back, data}
 		if first == nil {
 			first = got
 		}

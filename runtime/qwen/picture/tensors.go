@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 )
 
 // AppendVAE appends the picture as the VAE's encoder takes it, samples v/255·2−1 in -1 to 1,
@@ -15,11 +16,24 @@ func (p *RGB) AppendVAE(dst []float32) []float32 {
 	for v := range table {
 		table[v] = float32(2*float32(float32(v)/255)) - 1
 	}
-	dst = slices.Grow(dst, len(p.Pix))
-	for _, v := range p.Pix {
-		dst = append(dst, table[v])
-	}
+	start := len(dst)
+	dst = extend(dst, len(p.Pix))
+	share(len(p.Pix), leastSamples, func(from, below int) {
+		to := dst[start+from : start+below]
+		for i, v := range p.Pix[from:below] {
+			to[i] = table[v]
+		}
+	})
 	return dst
+}
+
+// extend makes dst n values longer; what these are is not defined. New memory is left for those
+// who fill it to touch first, at the same time: they are tens of megabytes.
+func extend(dst []float32, n int) []float32 {
+	if len(dst) == 0 && cap(dst) < n {
+		return make([]float32, n)
+	}
+	return slices.Grow(dst, n)[:len(dst)+n]
 }
 
 // FromVAE makes a picture of what the VAE's decoder gives, w·h·3 floats in the order row,
@@ -31,12 +45,37 @@ func FromVAE(x []float32, w, h int) (*RGB, error) {
 		return nil, fmt.Errorf("making a picture of the VAE's output: %d values are no picture of %d×%d pixels", len(x), w, h)
 	}
 	p := newRGB(w, h)
-	for i, v := range x {
-		if d := float64(v); math.IsNaN(d) || math.IsInf(d, 0) {
-			return nil, fmt.Errorf("making a picture of the VAE's output: row %d, column %d, channel %d is %v, not a finite number", i/3/w, i/3%w, i%3, v)
+	i, mutex := len(x), sync.Mutex{} // the first value that is not finite
+	share(len(x), leastSamples, func(from, below int) {
+		if n := levels(p.Pix[from:below], x[from:below]); n < below-from {
+			mutex.Lock()
+			defer mutex.Unlock()
+			i = min(i, from+n)
 		}
-		v = min(max(float32(v*0.5)+0.5, 0), 1)
-		p.Pix[i] = uint8(math.RoundToEven(float64(v * 255)))
+	})
+	if i < len(x) {
+		return nil, fmt.Errorf("making a picture of the VAE's output: row %d, column %d, channel %d is %v, not a finite number", i/3/w, i/3%w, i%3, x[i])
 	}
 	return p, nil
+}
+
+// levels makes samples of values up to the first that is not finite, and counts them.
+func levels(to []uint8, x []float32) int {
+	const (
+		exponent = 0x7f800000 // all ones: infinite or not a number
+		ones     = 1 << 23    // whose unit in the last place is 1: adding it rounds, halves to even
+	)
+	for i, v := range x[:len(to)] {
+		if math.Float32bits(v)&exponent == exponent {
+			return i
+		}
+		v = float32(v*0.5) + 0.5
+		if v < 0 {
+			v = 0
+		} else if v > 1 {
+			v = 1
+		}
+		to[i] = uint8(math.Float32bits(float32(v*255) + ones))
+	}
+	return len(to)
 }

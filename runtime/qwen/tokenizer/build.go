@@ -1,6 +1,12 @@
 package tokenizer
 
-import "fmt"
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+)
 
 // letters are the characters that stand for the 256 bytes in tokenizer.json: the byte itself
 // where it is printable Latin-1, else one from U+0100 on, in order. The rule is GPT-2's.
@@ -17,13 +23,16 @@ var letters = func() (t [256]rune) {
 	return t
 }()
 
-// byteOf is the way back.
-var byteOf = func() map[rune]byte {
-	m := make(map[rune]byte, len(letters))
-	for b, r := range letters {
-		m[r] = byte(b)
+// byteOf is the way back, -1 for a character that stands for no byte. The last that does is
+// U+0143.
+var byteOf = func() (t [0x144]int16) {
+	for r := range t {
+		t[r] = -1
 	}
-	return m
+	for b, r := range letters {
+		t[r] = int16(b)
+	}
+	return t
 }()
 
 // build makes the tokenizer of a document that says what is implemented.
@@ -52,9 +61,10 @@ func (d *document) build() (*Tokenizer, error) {
 }
 
 // tokens are the bytes of the vocabulary's tokens by id. Ids without a gap are what the
-// library numbers added tokens from.
+// library numbers added tokens from. All of them share one piece of memory.
 func (m *model) tokens() ([]string, error) {
 	out := make([]string, len(m.Vocab))
+	var all strings.Builder
 	for token, id := range m.Vocab {
 		if id < 0 || id >= int64(len(out)) {
 			return nil, fmt.Errorf("id of token %.100q is %d, the vocabulary has %d tokens", token, id, len(out))
@@ -62,29 +72,27 @@ func (m *model) tokens() ([]string, error) {
 		if out[id] != "" {
 			return nil, fmt.Errorf("id of token %.100q is %d, which belongs to another token, too", token, id)
 		}
-		text, err := spelled(token)
-		if err != nil {
+		before := all.Len()
+		if err := spell(&all, token); err != nil {
 			return nil, err
 		}
-		out[id] = text
+		out[id] = all.String()[before:]
 	}
 	return out, nil
 }
 
-// spelled is the text that a token stands for.
-func spelled(token string) (string, error) {
+// spell writes the text that a token stands for.
+func spell(to *strings.Builder, token string) error {
 	if token == "" {
-		return "", fmt.Errorf("a token of the vocabulary is empty")
+		return fmt.Errorf("a token of the vocabulary is empty")
 	}
-	b := make([]byte, 0, len(token))
 	for _, r := range token {
-		c, ok := byteOf[r]
-		if !ok {
-			return "", fmt.Errorf("token %.100q contains %q, which stands for no byte", token, r)
+		if r >= rune(len(byteOf)) || byteOf[r] < 0 {
+			return fmt.Errorf("token %.100q contains %q, which stands for no byte", token, r)
 		}
-		b = append(b, c)
+		to.WriteByte(byte(byteOf[r]))
 	}
-	return string(b), nil
+	return nil
 }
 
 // addedTokens are the added tokens in the order of ids, which follow the vocabulary's. The
@@ -117,21 +125,44 @@ func (d *document) addedTokens(first int) ([]string, error) {
 
 // ranks are the merges; what they join and make must be tokens.
 func (m *model) ranks() (map[pair]merge, error) {
-	out := make(map[pair]merge, len(m.Merges))
-	for rank, rule := range m.Merges {
-		var ids [3]int32
-		for i, token := range []string{rule[0], rule[1], rule[0] + rule[1]} {
-			id, ok := m.Vocab[token]
-			if !ok {
+	all := m.mergedIDs()
+	out := make(map[pair]merge, len(all))
+	for rank, ids := range all {
+		left, right, joined := m.Merges.rule(rank)
+		for i, token := range []string{left, right, joined} {
+			if ids[i] < 0 {
 				return nil, fmt.Errorf("merge %d needs token %.100q, which is not in the vocabulary", rank, token)
 			}
-			ids[i] = int32(id)
 		}
-		p := pairOf(ids[0], ids[1])
-		if first, ok := out[p]; ok {
-			return nil, fmt.Errorf("merge %d of %.100q is merge %d, too", rank, rule, first.rank)
+		out[pairOf(ids[0], ids[1])] = merge{int32(rank), ids[2]}
+		if len(out) == rank {
+			first := slices.IndexFunc(all, func(other [3]int32) bool { return other[0] == ids[0] && other[1] == ids[1] })
+			return nil, fmt.Errorf("merge %d of %.100q is merge %d, too", rank, []string{left, right}, first)
 		}
-		out[p] = merge{int32(rank), ids[2]}
 	}
 	return out, nil
+}
+
+// mergedIDs looks up the two tokens of every merge and the one that they become, -1 for one
+// that is not in the vocabulary. Merges are shared out to the processors.
+func (m *model) mergedIDs() [][3]int32 {
+	out := make([][3]int32, m.Merges.len())
+	look := func(token string) int32 {
+		if id, ok := m.Vocab[token]; ok {
+			return int32(id)
+		}
+		return -1
+	}
+	var group sync.WaitGroup
+	n := runtime.GOMAXPROCS(0)
+	for i := range n {
+		group.Go(func() {
+			for k := len(out) * i / n; k < len(out)*(i+1)/n; k++ {
+				left, right, joined := m.Merges.rule(k)
+				out[k] = [3]int32{look(left), look(right), look(joined)}
+			}
+		})
+	}
+	group.Wait()
+	return out
 }

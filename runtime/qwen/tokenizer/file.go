@@ -1,11 +1,11 @@
 package tokenizer
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
@@ -67,43 +67,38 @@ type model struct {
 	ByteFallback bool             `json:"byte_fallback"`
 	IgnoreMerges bool             `json:"ignore_merges"`
 	Vocab        map[string]int64 `json:"vocab"`
-	Merges       []mergeRule      `json:"merges"`
-}
-
-// mergeRule is "left right" or, since tokenizers 0.20, ["left", "right"].
-type mergeRule [2]string
-
-func (m *mergeRule) UnmarshalJSON(data []byte) error {
-	var both []string
-	if data[0] == '"' {
-		var line string
-		if err := json.Unmarshal(data, &line); err != nil {
-			return err
-		}
-		both = strings.Split(line, " ")
-	} else if err := json.Unmarshal(data, &both); err != nil {
-		return err
-	}
-	if len(both) != 2 || both[0] == "" || both[1] == "" {
-		return fmt.Errorf("merge is %.100q, a merge has two tokens", both)
-	}
-	*m = mergeRule(both)
-	return nil
+	Merges       mergeRules       `json:"merges"`
 }
 
 // Read reads a tokenizer.json of the tokenizers library, to its end. A file that is damaged,
 // larger than MaxFile, or describes anything but Qwen2's tokenizer is an error of kind
 // fault.Invalid; an error of r keeps its kind.
 func Read(r io.Reader) (*Tokenizer, error) {
-	data, err := io.ReadAll(io.LimitReader(r, MaxFile+1))
+	data, err := readAll(r)
 	if err != nil {
 		return nil, fmt.Errorf("reading tokenizer: %w", err)
 	}
+	return Parse(data)
+}
+
+// Parse is Read of a file that is in memory already, which it does not keep.
+func Parse(data []byte) (*Tokenizer, error) {
 	t, err := parse(data)
 	if err != nil {
 		return nil, fault.Wrap(fault.Invalid, "take processor/tokenizer.json of the model's base repository", fmt.Errorf("reading tokenizer: %w", err))
 	}
 	return t, nil
+}
+
+// readAll reads to the end, or more than MaxFile bytes, into memory that needs not grow where r
+// says how much there is.
+func readAll(r io.Reader) ([]byte, error) {
+	var b bytes.Buffer
+	if sized, ok := r.(interface{ Len() int }); ok {
+		b.Grow(min(sized.Len(), MaxFile) + bytes.MinRead)
+	}
+	_, err := b.ReadFrom(io.LimitReader(r, MaxFile+1))
+	return b.Bytes(), err
 }
 
 func parse(data []byte) (*Tokenizer, error) {

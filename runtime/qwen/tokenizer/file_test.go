@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -139,4 +140,44 @@ func FuzzRead(f *testing.F) {
 		require.NoError(t, err)
 		require.Equal(t, text, back)
 	})
+}
+
+// TestRules: rules that need more than a look at their quotes are read as JSON says.
+func TestRules(t *testing.T) {
+	good := string(edited(t, func(object) {}))
+	at := strings.Index(good, `"merges":[`) + len(`"merges":[`)
+	end := at + strings.Index(good[at:], "]") + 1
+	want := tokenizertest.Read(t, []byte(good))
+	var first [2]string
+	require.NoError(t, json.Unmarshal([]byte(good[at:end]), &first))
+	for _, rule := range []string{
+		fmt.Sprintf("[ %q\n,\t%q ]", first[0], first[1]),
+		fmt.Sprintf(`[%q,"\u%04x%s"]`, first[0], first[1][0], first[1][1:]),
+		fmt.Sprintf("%q", first[0]+" "+first[1]),
+		fmt.Sprintf(`"%s\u0020%s"`, first[0], first[1]),
+	} {
+		require.Equal(t, want, tokenizertest.Read(t, []byte(good[:at]+rule+good[end:])), rule)
+	}
+	for rule, message := range map[string]string{
+		`["a"]`:            `merge is ["a"], a merge has two tokens`,
+		`["a","b","c"]`:    `merge is ["a" "b" "c"], a merge has two tokens`,
+		`["","b"]`:         `merge is ["" "b"], a merge has two tokens`,
+		`["a",""]`:         `merge is ["a" ""], a merge has two tokens`,
+		`"a"`:              `merge is ["a"], a merge has two tokens`,
+		`"a b c"`:          `merge is ["a" "b" "c"], a merge has two tokens`,
+		`" b"`:             `merge is ["" "b"], a merge has two tokens`,
+		`"\u0061"`:         `merge is ["a"], a merge has two tokens`,
+		`{"a":"b"}`:        "cannot unmarshal object",
+		`["a",1,"b"]`:      "cannot unmarshal number",
+		`["a",["b"]]`:      "cannot unmarshal array",
+		`null`:             "merge is [], a merge has two tokens",
+		`7`:                "cannot unmarshal number",
+		`["a","no token"]`: `merge 0 needs token "no token", which is not in the vocabulary`,
+	} {
+		_, err := tokenizer.Parse([]byte(good[:at] + rule + good[end:]))
+		require.ErrorContains(t, err, message, rule)
+	}
+	twice := good[:end] + "," + good[at:end] + good[end:]
+	_, err := tokenizer.Parse([]byte(twice))
+	require.ErrorContains(t, err, fmt.Sprintf("merge 1 of %q is merge 0, too", first))
 }
