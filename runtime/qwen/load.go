@@ -1,7 +1,6 @@
 package qwen
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -137,7 +136,7 @@ func (m *Model) parseIndex(data []byte) error {
 }
 
 func (m *Model) parseTokenizer(data []byte) (err error) {
-	if m.tokenizer, err = tokenizer.Read(bytes.NewReader(data)); err != nil {
+	if m.tokenizer, err = tokenizer.Parse(data); err != nil {
 		return err
 	}
 	m.template, err = prompt.New(m.kind, m.tokenizer)
