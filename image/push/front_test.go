@@ -209,7 +209,7 @@ func (f *front) take(w http.ResponseWriter, r *http.Request, s *sent, repo, id s
 		return answer(w, f.patched)
 	case header != "" && f.ranged != 0:
 		return answer(w, f.ranged)
-	case f.largest > 0 && r.ContentLength > f.largest:
+	case f.largest > 0 && (r.ContentLength > f.largest || r.ContentLength < 0):
 		return answer(w, http.StatusRequestEntityTooLarge)
 	case from != int64(s.Len()) && !f.lie:
 		return answer(w, http.StatusRequestedRangeNotSatisfiable)

@@ -43,7 +43,7 @@ type upload struct {
 	sums  *sums
 
 	strategy Strategy
-	// learned: the registry has answered, and the strategy is no longer changed for that.
+	// learned: the registry has answered once; see learn.
 	learned bool
 	// chunk is the size of the next chunk, at least what it began with, and most what it may
 	// grow to.
@@ -288,9 +288,9 @@ func (u *upload) finish() error {
 	return u.opts.Journal.note(journalLine{sessionKey: u.key()})
 }
 
-// put sends the bytes from the offset to end, or to where an open end comes before, and says
-// where that is. It is not cut by a cancellation at once: a chunk gets some grace, so that its
-// answer can be kept.
+// put sends the bytes from the offset to end, or to where an open end comes before that, and
+// returns where they ended. It is not cut by a cancellation at once: a chunk gets some grace,
+// so that its answer can be kept, and so does the answer to what flows.
 func (u *upload) put(ctx context.Context, method, address string, end int64, header http.Header, codes ...int) (answer, int64, error) {
 	if err := ctx.Err(); err != nil {
 		return answer{}, 0, err
@@ -322,8 +322,9 @@ func (u *upload) put(ctx context.Context, method, address string, end int64, hea
 	}
 	if content != nil {
 		var last time.Time
-		end, last = content.reached()
-		u.answered(time.Since(last))
+		if end, last = content.reached(); !last.IsZero() {
+			u.answered(time.Since(last))
+		}
 	}
 	return a, end, err
 }
