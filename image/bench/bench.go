@@ -19,10 +19,10 @@
 //
 // # Rounds
 //
-// Contestants take turns, in another order every round, and the medians of each column are
-// compared. Before each turn everything dirty is flushed to the disk, what is read is
-// brought into the page cache, and what is written goes to new files, which are deleted
-// afterwards. The first use of everything is not measured: memory that a virtual machine
+// Contestants take turns, in another order every round, so that nobody always follows the
+// same other, and the medians of each column are compared. Before each turn everything dirty
+// is flushed to the disk, what is read is brought into the page cache, and what others read
+// leaves it; what is written goes to new files, which are deleted afterwards. The first use of everything is not measured: memory that a virtual machine
 // touches for the first time costs more than any download.
 //
 // # The server

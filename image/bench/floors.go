@@ -100,6 +100,20 @@ func (r *Result) highest(names ...string) Floor {
 	return out
 }
 
+// drop takes files out of the page cache. What of them is not on the disk yet stays.
+func drop(paths ...string) error {
+	for _, p := range paths {
+		f, err := os.Open(p)
+		if err == nil {
+			err = errors.Join(uncache(f), f.Close())
+		}
+		if err != nil {
+			return fmt.Errorf("emptying the page cache: %w", err)
+		}
+	}
+	return nil
+}
+
 // warm reads files, so that they lie in the page cache.
 func warm(paths ...string) error {
 	for _, p := range paths {

@@ -121,6 +121,11 @@ func lockFile(f *os.File) error {
 // flush writes everything dirty to the disk, so that no contestant pays for another.
 func flush() { unix.Sync() }
 
+// uncache takes the pages of a file that are on the disk out of the page cache.
+func uncache(f *os.File) error {
+	return os.NewSyscallError("fadvise", unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED))
+}
+
 // freeSpace is what may be written below a folder, in bytes.
 func freeSpace(folder string) (int64, error) {
 	var s unix.Statfs_t

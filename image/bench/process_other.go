@@ -21,6 +21,8 @@ func lockFile(*os.File) error { return nil }
 
 func flush() {}
 
+func uncache(*os.File) error { return nil }
+
 func freeSpace(string) (int64, error) {
 	return 0, fmt.Errorf("measuring processes outside of Linux: %w", errors.ErrUnsupported)
 }

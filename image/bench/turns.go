@@ -2,8 +2,10 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 )
 
 // contestant is one way to do the work of a case.
@@ -11,8 +13,8 @@ type contestant struct {
 	name string
 	// needs are the programs of others that it cannot do without.
 	needs []string
-	// reads are files that are brought into the page cache first.
-	reads []string
+	// reads are files that are brought into the page cache first, drops such as leave it.
+	reads, drops []string
 	// ready prepares a new, empty folder for one turn, unmeasured; nil: nothing to prepare.
 	ready func(ctx context.Context, dir string) error
 	// script is what is measured in that folder.
@@ -33,18 +35,35 @@ type server interface {
 // contest lets the contestants of a case take turns and enters what they cost.
 func (s *session) contest(ctx context.Context, name, title string, watched server, list ...contestant) error {
 	s.declare(name, title, list...)
+	here := slices.DeleteFunc(slices.Clone(list), func(x contestant) bool { return len(s.missing(x)) > 0 })
 	for round := range s.Runs {
-		for turn := range list {
-			x := list[(turn+round)%len(list)]
-			if len(s.missing(x)) > 0 {
-				continue
-			}
-			if err := s.turn(ctx, name, round, watched, x); err != nil {
+		for _, i := range order(round, len(here)) {
+			if err := s.turn(ctx, name, round, watched, here[i]); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// order is who follows whom in a round of n contestants. In as many rounds as there are of
+// them everybody has every place once, and where n is even follows everybody else once, since
+// what one leaves behind, such as work for the disk under this machine, the next may pay for;
+// where n is odd, that takes twice the rounds (E. J. Williams, Experimental designs balanced
+// for the estimation of residual effects of treatments, 1949).
+func order(round, n int) []int {
+	out := make([]int, n)
+	for i := range out {
+		step := (i + 1) / 2 // 0, 1, n-1, 2, n-2, …
+		if i%2 == 0 {
+			step = n - step
+		}
+		out[i] = (step + round) % n
+	}
+	if n%2 == 1 && round/n%2 == 1 {
+		slices.Reverse(out)
+	}
+	return out
 }
 
 // declare enters a case with its contestants, of whom nothing is known yet.
@@ -96,10 +115,10 @@ func (s *session) sample(ctx context.Context, round int, watched server, x conte
 		}
 	}
 	stages := x.script(dir)
-	if err := warm(append(stages.programs(), x.reads...)...); err != nil {
+	flush()
+	if err := errors.Join(drop(x.drops...), warm(append(stages.programs(), x.reads...)...)); err != nil {
 		return Sample{}, nil, err
 	}
-	flush()
 	watched.begin()
 	out, err := measure(ctx, stages)
 	sample := Sample{Usage: out.Usage}

@@ -45,7 +45,7 @@ func TestTurns(t *testing.T) {
 	}
 	watched := &counting{}
 	require.NoError(t, s.contest(t.Context(), "case", "title", watched, player("a", "here"), player("b"), player("c", "gone", "here")))
-	require.Equal(t, "a b b a a b", strings.Join(order, " "))
+	require.Equal(t, "a b b a a b", strings.Join(order, " "), "who is missing leaves no gap")
 	require.Equal(t, counting{6, 6}, *watched)
 	c := s.result.Cases[0]
 	require.Equal(t, []string{"gone"}, c.Contestants[2].Missing)

@@ -19,10 +19,14 @@ var errClosed = errors.New("the request is over")
 // are sent unhashed, of any other hashed as they leave. The last byte of a blob does not
 // leave when the source has changed, or the sum is wrong.
 type body struct {
-	up     *upload
-	at     int64
-	end    int64
-	moved  func()
+	up  *upload
+	at  int64
+	end int64
+	// ended, nil where the end stands, says that the body is to end where it is.
+	ended func() bool
+	moved func()
+	// last is when bytes left last.
+	last   time.Time
 	over   func() error // why nothing more may leave, nil while it may
 	sent   atomic.Bool
 	mu     sync.Mutex
@@ -39,13 +43,16 @@ func (b *body) Read(p []byte) (int, error) {
 	if b.closed {
 		return 0, errClosed
 	}
-	if b.at >= b.end {
+	if b.left() <= 0 {
 		return 0, io.EOF
 	}
 	if err := b.over(); err != nil {
 		return 0, err
 	}
 	n, err := b.up.source.ReadAt(p[:min(int64(len(p)), b.end-b.at)], b.at)
+	if n == 0 && b.ended != nil && b.left() <= 0 {
+		return 0, io.EOF // a source that was cancelled with the upload
+	}
 	if n == 0 {
 		if err == nil || errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
@@ -60,9 +67,24 @@ func (b *body) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// left is how many bytes are still to leave. An open end comes to stand where the body is.
+func (b *body) left() int64 {
+	if b.ended != nil && b.at < b.end && b.ended() {
+		b.end = b.at
+	}
+	return b.end - b.at
+}
+
+// reached is the offset up to which bytes have left, and when the last of them did.
+func (b *body) reached() (at int64, last time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.at, b.last
+}
+
 // count notes bytes that leave.
 func (b *body) count(n int64) {
-	b.at += n
+	b.at, b.last = b.at+n, time.Now()
 	b.up.read.Add(n)
 	if b.up.opts.Progress != nil {
 		b.up.opts.Progress(n)

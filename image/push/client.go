@@ -81,7 +81,11 @@ type once struct{ http.RoundTripper }
 
 // RoundTrip refuses a body that has been sent before.
 func (o once) RoundTrip(r *http.Request) (*http.Response, error) {
-	if b, ok := r.Body.(*body); ok && b.sent.Swap(true) {
+	b, ok := r.Body.(*body)
+	if f, open := r.Body.(*flowing); open {
+		b, ok, r = f.body, true, f.watched(r)
+	}
+	if ok && b.sent.Swap(true) {
 		b.Close()
 		return nil, errClosed
 	}
@@ -114,7 +118,7 @@ type answer struct {
 func (c *client) do(ctx context.Context, method, address string, content *body, header http.Header, codes ...int) (answer, error) {
 	var r io.Reader
 	if content != nil {
-		r = content
+		r = content.reader()
 		defer content.Close()
 	}
 	req, err := http.NewRequestWithContext(ctx, method, address, r)
@@ -125,7 +129,7 @@ func (c *client) do(ctx context.Context, method, address string, content *body, 
 		req.Header[k] = v
 	}
 	if content != nil {
-		req.ContentLength = content.end - content.at
+		req.ContentLength = content.length()
 		req.Header.Set("Content-Type", "application/octet-stream")
 	}
 	resp, err := c.http.Do(req)

@@ -45,6 +45,8 @@ type front struct {
 	largest int64
 	// drop throws the bodies of all PATCHes after a session's first away, lie says it did not.
 	drop, lie bool
+	// docker makes the answers about uploads Docker's, with these headers.
+	docker map[string]string
 	// minimum is sent as OCI-Chunk-Min-Length.
 	minimum string
 	// noStatus refuses to tell what has arrived.
@@ -93,7 +95,7 @@ func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	code := f.upload(w, r)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.log = append(f.log, strings.Join(strings.Fields(fmt.Sprintf("%s %s %d", r.Method, r.Header.Get("Content-Range"), code)), " "))
+	f.log = append(f.log, strings.Join(strings.Fields(fmt.Sprintf("%s %s %s %d", r.Method, strings.Join(r.TransferEncoding, ","), r.Header.Get("Content-Range"), code)), " "))
 }
 
 // refused answers from the list of refusals.
@@ -185,6 +187,9 @@ func (f *front) open(w http.ResponseWriter, r *http.Request, repo string) int {
 
 // where says where an upload stands.
 func (f *front) where(w http.ResponseWriter, s *sent, repo, id string, code int) int {
+	for k, v := range f.docker {
+		w.Header().Set(k, v)
+	}
 	w.Header().Set("Location", repo+"blobs/uploads/"+id+"?_state=secret-state")
 	w.Header().Set("Range", fmt.Sprintf("0-%d", max(s.Len()-1, 0)))
 	return answer(w, code)
@@ -204,12 +209,12 @@ func (f *front) take(w http.ResponseWriter, r *http.Request, s *sent, repo, id s
 		return answer(w, f.patched)
 	case header != "" && f.ranged != 0:
 		return answer(w, f.ranged)
-	case f.largest > 0 && r.ContentLength > f.largest:
+	case f.largest > 0 && (r.ContentLength > f.largest || r.ContentLength < 0):
 		return answer(w, http.StatusRequestEntityTooLarge)
 	case from != int64(s.Len()) && !f.lie:
 		return answer(w, http.StatusRequestedRangeNotSatisfiable)
 	}
-	if r.ContentLength >= chunk {
+	if r.ContentLength >= chunk || r.ContentLength < 0 {
 		s.large.Store(true)
 	}
 	if f.patch != nil {
@@ -229,7 +234,7 @@ func (f *front) take(w http.ResponseWriter, r *http.Request, s *sent, repo, id s
 func (f *front) read(r *http.Request, s *sent, dropped bool) {
 	f.mu.Lock()
 	limit := int64(1 << 40)
-	if len(f.cut) > 0 && r.ContentLength >= 1<<20 {
+	if len(f.cut) > 0 && (r.ContentLength >= 1<<20 || r.ContentLength < 0) {
 		limit, f.cut = f.cut[0], f.cut[1:]
 	}
 	f.mu.Unlock()
@@ -240,7 +245,7 @@ func (f *front) read(r *http.Request, s *sent, dropped bool) {
 	if !dropped {
 		s.Write(data)
 	}
-	if err != nil || limit < r.ContentLength {
+	if err != nil || limit < r.ContentLength || r.ContentLength < 0 && int64(len(data)) == limit {
 		panic(http.ErrAbortHandler) // the connection breaks
 	}
 }

@@ -17,6 +17,10 @@ func (u *upload) grow(took time.Duration) {
 // what stands before a registry may break a connection instead of answering. It reports
 // whether there is a smaller one; chunks then grow no more.
 func (u *upload) shy() bool {
+	if u.strategy == Flowing {
+		u.strategy = Chunked
+		return true
+	}
 	if u.strategy != Chunked || u.chunk <= u.least {
 		return false
 	}

@@ -44,6 +44,40 @@ func TestInteropProven(t *testing.T) {
 	}
 }
 
+// TestInteropFlowing: a large layer flows to Docker's registry in one PATCH, and over TLS too;
+// behind nginx it goes in chunks, since nginx may collect them.
+func TestInteropFlowing(t *testing.T) {
+	interoptest.Require(t, "docker-registry", "nginx")
+	for name, c := range map[string]struct {
+		o       registrytest.Options
+		nginx   bool
+		patches int
+	}{
+		"distribution 2.8":        {registrytest.Options{}, false, 3},
+		"distribution 3":          {registrytest.Options{Program: registrytest.Distribution3(t)}, false, 3},
+		"distribution 2.8, TLS":   {registrytest.Options{TLS: true}, false, 3},
+		"distribution 2.8, nginx": {registrytest.Options{}, true, 13},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, p := registrytest.Start(t, c.o), newProven(t)
+			o, host := push.Options{}, r.Host
+			if c.nginx {
+				host = registrytest.StartNginx(t, r, "proxy_request_buffering on;")
+			}
+			if r.CA != "" {
+				o.Transport = trusting(t, r.CA)
+			}
+			known := push.Registries
+			t.Cleanup(func() { push.Registries = known })
+			push.Registries = append([]push.Registry{{Host: host, Chunk: chunk}}, known...)
+			_, err := push.Publish(t.Context(), p.image(t), target(t, host+"/team/model:1"), o)
+			require.NoError(t, err)
+			r.Stop()
+			require.Equal(t, c.patches, r.Requests(http.MethodPatch))
+		})
+	}
+}
+
 // requireServed reads every layer of an image from a repository. The library holds what comes
 // against the digest.
 func requireServed(t *testing.T, repository string, img *image.Image, o ...remote.Option) {

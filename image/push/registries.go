@@ -15,6 +15,11 @@ type Strategy string
 // The strategies, from the one that loses least in a cut to the one that every registry
 // takes. A registry that refuses one is asked with the next.
 const (
+	// Flowing sends as much with each PATCH as leaves in a minute, and leaves its end open until
+	// then: an interrupt ends it well, and its answer says what has arrived. It takes the place
+	// of Chunked at a registry that nothing is known of but that it is Docker's, and that
+	// nothing stands before which would collect requests.
+	Flowing Strategy = "flowing"
 	// Chunked sends ranges, each with a PATCH whose answer says what has arrived.
 	Chunked Strategy = "chunked"
 	// Streamed sends all bytes with one PATCH, and closes with an empty PUT.
@@ -26,6 +31,8 @@ const (
 // fallback is the strategy after a refused one, "" after the last.
 func (s Strategy) fallback() Strategy {
 	switch s {
+	case Flowing:
+		return Chunked
 	case Chunked:
 		return Streamed
 	case Streamed:
@@ -40,9 +47,8 @@ const (
 	// 100 MB of a request that Cloudflare passes.
 	defaultChunk = 32 << 20
 	// largestChunk is what chunks grow to, but not over a share of the layer, so that a cut
-	// costs little. Docker's registry syncs its disk at the end of each, so that the fewer
-	// there are the better; docker itself sends a whole layer with one request, so that
-	// registries take them.
+	// costs little. Registries store each, which takes time, so that the fewer there are the
+	// better; docker itself sends a whole layer with one request, so that registries take them.
 	largestChunk = 512 << 20
 	chunkShare   = 8
 	// minChunk is the smallest chunk that a 413 is answered with.

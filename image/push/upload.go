@@ -43,6 +43,8 @@ type upload struct {
 	sums  *sums
 
 	strategy Strategy
+	// learned: the registry has answered once; see learn.
+	learned bool
 	// chunk is the size of the next chunk, at least what it began with, and most what it may
 	// grow to.
 	chunk, least, most int64
@@ -153,6 +155,7 @@ func (u *upload) opened(a answer) error {
 	if n, err := strconv.ParseInt(a.header.Get("OCI-Chunk-Min-Length"), 10, 64); err == nil && n > u.least && n <= 1<<30 {
 		u.least, u.chunk, u.most = n, max(u.chunk, n), max(u.most, n)
 	}
+	u.learn(a)
 	u.location, u.offset, u.unsure, u.inherited = location, 0, false, false
 	u.sums, u.journalled = newSums(), 0
 	return u.opts.Journal.note(journalLine{sessionKey: u.key(), Location: location, Start: true, Chunk: u.least})
@@ -171,6 +174,7 @@ func (u *upload) ask(ctx context.Context) error {
 	if err != nil {
 		return &phaseError{misunderstood, err}
 	}
+	u.learn(a)
 	if err := u.moved(a, n); err != nil {
 		return err
 	}
@@ -213,18 +217,12 @@ func (u *upload) remember() error {
 	return nil
 }
 
-// send sends the next chunk, or all of a streamed blob, and checks what arrived of it.
+// send sends the next chunk, or what flows, or all of a streamed blob, and checks what arrived
+// of it.
 func (u *upload) send(ctx context.Context) error {
-	end := u.size
-	if u.strategy == Chunked || u.offset > 0 {
-		end = min(u.offset+u.chunk, u.size)
-	}
-	header := http.Header{}
-	if u.offset > 0 || end < u.size {
-		header.Set("Content-Range", fmt.Sprintf("%d-%d", u.offset, end-1))
-	}
+	end, header := u.next()
 	began, whole := time.Now(), end == u.offset+u.chunk
-	a, err := u.put(ctx, http.MethodPatch, u.location, end, header, http.StatusAccepted, http.StatusCreated, http.StatusNoContent)
+	a, end, err := u.put(ctx, http.MethodPatch, u.location, end, header, http.StatusAccepted, http.StatusCreated, http.StatusNoContent)
 	if err != nil {
 		return &phaseError{sending, err}
 	}
@@ -248,6 +246,21 @@ func (u *upload) send(ctx context.Context) error {
 	return u.moved(a, n)
 }
 
+// next is where the next PATCH ends, if its end is not open, and what its header says of that.
+func (u *upload) next() (end int64, header http.Header) {
+	end, header = u.size, http.Header{}
+	if u.strategy == Flowing {
+		return end, header
+	}
+	if u.strategy == Chunked || u.offset > 0 {
+		end = min(u.offset+u.chunk, u.size)
+	}
+	if u.offset > 0 || end < u.size {
+		header.Set("Content-Range", fmt.Sprintf("%d-%d", u.offset, end-1))
+	}
+	return end, header
+}
+
 // commit closes the upload; a monolithic one is sent with it.
 func (u *upload) commit(ctx context.Context) error {
 	if err := u.resolve(ctx); err != nil {
@@ -257,7 +270,7 @@ func (u *upload) commit(ctx context.Context) error {
 	if err != nil {
 		return &phaseError{committing, err}
 	}
-	a, err := u.put(ctx, http.MethodPut, address, u.size, http.Header{}, http.StatusCreated, http.StatusNoContent, http.StatusAccepted)
+	a, _, err := u.put(ctx, http.MethodPut, address, u.size, http.Header{}, http.StatusCreated, http.StatusNoContent, http.StatusAccepted)
 	if err != nil {
 		if there, headErr := u.client.has(ctx, u.client.repo, u.digest); headErr == nil && there {
 			return u.finish() // only the answer was lost
@@ -275,21 +288,22 @@ func (u *upload) finish() error {
 	return u.opts.Journal.note(journalLine{sessionKey: u.key()})
 }
 
-// put sends the bytes from the offset to end. It is not cut by a cancellation at once: a
-// chunk gets some grace, so that its answer can be kept.
-func (u *upload) put(ctx context.Context, method, address string, end int64, header http.Header, codes ...int) (answer, error) {
+// put sends the bytes from the offset to end, or to where an open end comes before that, and
+// returns where they ended. It is not cut by a cancellation at once: a chunk gets some grace,
+// so that its answer can be kept, and so does the answer to what flows.
+func (u *upload) put(ctx context.Context, method, address string, end int64, header http.Header, codes ...int) (answer, int64, error) {
 	if err := ctx.Err(); err != nil {
-		return answer{}, err
+		return answer{}, 0, err
 	}
 	if u.late == nil && u.proof == nil {
 		if err := u.sums.seek(u.source, u.offset); err != nil {
-			return answer{}, &sourceError{err}
+			return answer{}, 0, &sourceError{err}
 		}
 	}
 	slow, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	wait, over := grace, slow.Err
-	if end-u.offset > u.chunk {
+	wait, over, flows := grace, slow.Err, method == http.MethodPatch && u.strategy == Flowing
+	if !flows && end-u.offset > u.chunk {
 		wait, over = 0, ctx.Err // a stream is too long to wait for, and the registry can be asked
 	}
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(wait, cancel) })()
@@ -298,12 +312,21 @@ func (u *upload) put(ctx context.Context, method, address string, end int64, hea
 	var content *body
 	if end > u.offset {
 		content = &body{up: u, at: u.offset, end: end, moved: dog.moved, over: over}
+		if flows {
+			content.ended = ends(ctx, time.Now().Add(longest))
+		}
 	}
 	a, err := u.client.do(slow, method, address, content, header, codes...)
 	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
 		err = fmt.Errorf("%s: nothing moved for %s", method, stall)
 	}
-	return a, err
+	if content != nil {
+		var last time.Time
+		if end, last = content.reached(); !last.IsZero() {
+			u.answered(time.Since(last))
+		}
+	}
+	return a, end, err
 }
 
 // mount asks the registry to take the blob from a repository that has it. ok is false if

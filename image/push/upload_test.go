@@ -101,6 +101,12 @@ func TestStrategies(t *testing.T) {
 		{"later bodies are dropped in silence", push.Registry{Chunk: chunk}, func(f *front) { f.drop, f.lie = true, true }, 0, blobSize + chunk},
 		{"requests have a largest size", push.Registry{Chunk: 4 << 20}, func(f *front) { f.largest = 3 << 19 }, 13, 0},
 		{"requests that grow have a largest size", push.Registry{Chunk: chunk / 2, LargestChunk: 8 * chunk}, func(f *front) { f.largest = chunk }, -1, 0},
+		{"what flows has a largest size", push.Registry{Chunk: chunk}, func(f *front) {
+			f.docker, f.largest = map[string]string{uploadID: "u"}, 3<<19
+		}, 13, 0},
+		{"what flows is refused", push.Registry{Chunk: chunk}, func(f *front) {
+			f.docker, f.patched = map[string]string{uploadID: "u"}, http.StatusMethodNotAllowed
+		}, 0, 0},
 		{"streams have a largest size", push.Registry{Strategy: push.Streamed, Chunk: chunk}, func(f *front) { f.largest = 3 << 19 }, 13, 0},
 	}
 	for _, c := range cases {

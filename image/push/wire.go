@@ -2,6 +2,7 @@ package push
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -45,7 +46,7 @@ type wire struct{ *net.TCPConn }
 func (w wire) ReadFrom(r io.Reader) (n int64, err error) {
 	if l, ok := r.(*io.LimitedReader); ok {
 		if b, ok := l.R.(*body); ok {
-			n, err = b.sendTo(w.TCPConn)
+			n, err = b.sendTo(w.TCPConn, false)
 			l.N -= n
 		}
 	}
@@ -56,10 +57,11 @@ func (w wire) ReadFrom(r io.Reader) (n int64, err error) {
 	return n + m, err
 }
 
-// sendTo sends pieces of a proven body until the next byte is one that has to be held back.
-func (b *body) sendTo(c *net.TCPConn) (total int64, err error) {
+// sendTo sends pieces of a proven body until the next byte is one that has to be held back;
+// framed ones each as a chunk of HTTP/1.1.
+func (b *body) sendTo(c *net.TCPConn, framed bool) (total int64, err error) {
 	for {
-		n, err := b.sendPiece(c)
+		n, err := b.sendPiece(c, framed)
 		total += n
 		if n == 0 || err != nil {
 			return total, err
@@ -70,12 +72,17 @@ func (b *body) sendTo(c *net.TCPConn) (total int64, err error) {
 // sendPiece sends one piece, none where a body is not proven or its last bytes have come.
 // It may wait for the connection; whoever closes the body meanwhile waits with it, until the
 // transport closes the connection of a request that is over.
-func (b *body) sendPiece(c *net.TCPConn) (int64, error) {
+func (b *body) sendPiece(c *net.TCPConn, framed bool) (int64, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	n := min(pieceSize, b.end-b.at, b.up.size-heldBack-b.at)
+	n := min(pieceSize, b.left(), b.up.size-heldBack-b.at)
 	if b.closed || b.up.proof == nil || n <= 0 {
 		return 0, nil
+	}
+	if framed {
+		if _, err := fmt.Fprintf(c, "%x\r\n", n); err != nil {
+			return 0, err
+		}
 	}
 	source := b.up.proof
 	n, err := source.WriteRange(c, b.at, n)
@@ -87,6 +94,9 @@ func (b *body) sendPiece(c *net.TCPConn) (int64, error) {
 		if _, b.err = source.ReadAt(make([]byte, 1), b.at); b.err != nil {
 			return n, b.err
 		}
+	}
+	if framed && err == nil {
+		_, err = io.WriteString(c, "\r\n")
 	}
 	return n, err
 }
