@@ -114,7 +114,7 @@ type Memory interface {
 // and about memory, of kind fault.Resource; they name the tensor.
 type Loader interface {
 	// Group begins a group of weights that are used together, as those of a layer are; "" ends
-	// it. A backend may keep a group on the host and bring it to the device when an operation
+	// it, and nothing but Load… may be called before. A backend may keep a group on the host and bring it to the device when an operation
 	// needs it, and the groups that followed last time ahead. The weights of one operation are
 	// of one group, or of none. Names are for messages and for choosing, each given once.
 	Group(name string)

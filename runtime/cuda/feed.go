@@ -56,6 +56,8 @@ type Batch struct {
 	feed  *Feed
 	after *Event // nil is none
 	count count
+	// dropped says that some of it was dropped when the feed was closed.
+	dropped bool
 }
 
 // Fill writes the bytes of an offset and the following into a pinned buffer. It is called by
@@ -91,7 +93,8 @@ func (c *Context) Feed(threads, buffers, size int) *Feed {
 }
 
 // Batch begins a batch. The device copies what is put into it once an event has passed that was
-// marked before (Stream.Mark); nil is none.
+// marked before (Stream.Mark); nil is none. If the event is marked again meanwhile, copies that were
+// not begun follow the later mark.
 func (f *Feed) Batch(after *Event) *Batch { return &Batch{feed: f, after: after} }
 
 // Put copies n bytes to the device, in pieces of a buffer's size. Errors say that it was
@@ -109,8 +112,16 @@ func (b *Batch) Put(what string, dst Pointer, n int, fill Fill) {
 }
 
 // Wait waits until all that was put into the batch is on the device, and returns the error that
-// sticks.
-func (b *Batch) Wait() error { return b.feed.wait(&b.count) }
+// sticks. It is an error as well if some of it was dropped by Close.
+func (b *Batch) Wait() error {
+	err := b.feed.wait(&b.count)
+	b.feed.mu.Lock()
+	defer b.feed.mu.Unlock()
+	if err == nil && b.dropped {
+		return errors.New("copying to a CUDA device: it was given up before its end")
+	}
+	return err
+}
 
 // wait waits until there are no more of a count.
 func (f *Feed) wait(c *count) error {
@@ -142,6 +153,7 @@ func (f *Feed) Close() error {
 	f.mu.Lock()
 	for _, p := range f.queue {
 		p.batch.count.less(1)
+		p.batch.dropped = true
 	}
 	f.all.less(len(f.queue))
 	f.queue, f.closed = nil, true

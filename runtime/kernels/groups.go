@@ -69,42 +69,53 @@ func (g *group) overlaps(o *group) bool {
 // device for what still reads their memory, and operations on the host for the copies. So the
 // host runs ahead of the device by the window at most.
 type window struct {
-	groups  []*group
-	loading *group // of what is being loaded
-	placed  int    // groups that have a place
+	groups  []*group // that were loaded wholly
+	loading *group   // of what is being loaded
+	placed  int      // groups that have a place
 	memory  cuda.Pointer
 	bytes   int64
 	feed    *cuda.Feed
 
-	current *group
-	left    *cuda.Event // of the group that was left last
+	// current is whose weights are there for the next operation, last the one that was entered
+	// last, which may have failed. left is the event behind the one before that.
+	current, last *group
+	left          *cuda.Event
 }
 
 // Group begins a group. It stays on the host if Options.Streamed says so.
 func (b *Backend) Group(name string) {
 	w := &b.window
-	w.loading = nil
-	if name == "" || b.streamed == nil || !b.streamed(name) {
-		return
+	if w.loading != nil {
+		if n := len(w.groups); n > 0 {
+			w.groups[n-1].next = w.loading
+		}
+		w.groups = append(w.groups, w.loading)
+		w.loading = nil
 	}
-	w.loading = &group{name: name}
-	if n := len(w.groups); n > 0 {
-		w.groups[n-1].next = w.loading
+	if name != "" && b.streamed != nil && b.streamed(name) {
+		w.loading = &group{name: name}
 	}
-	w.groups = append(w.groups, w.loading)
 }
 
 // place gives groups their places, once those are known that were loaded. Groups that had one
-// may get another: they come anew.
+// may get another: nothing is on its way or being read then, and they come anew.
 func (b *Backend) place() error {
 	w := &b.window
 	if w.placed == len(w.groups) {
 		return nil
 	}
-	w.placed = len(w.groups)
+	if err := b.clearWindow(); err != nil {
+		return err
+	}
 	var largest int64
 	for _, g := range w.groups {
 		largest = max(largest, g.size)
+		if g.left == nil {
+			var err error
+			if g.left, err = b.context.Event(); err != nil {
+				return err
+			}
+		}
 	}
 	if 2*largest > w.bytes {
 		if err := b.growWindow(2 * largest); err != nil {
@@ -118,28 +129,35 @@ func (b *Backend) place() error {
 		}
 		g.move(w.memory + cuda.Pointer(at))
 		at += g.size
-		g.batch, g.here = nil, false
-		if g.left == nil {
-			var err error
-			if g.left, err = b.context.Event(); err != nil {
-				return err
-			}
-		}
 	}
-	w.current = nil
+	w.placed = len(w.groups)
 	return nil
+}
+
+// clearWindow waits for all that comes into the window and all that reads it.
+func (b *Backend) clearWindow() error {
+	w := &b.window
+	for _, g := range w.groups {
+		if g.batch == nil {
+			continue
+		}
+		if err := g.batch.Wait(); err != nil {
+			return err
+		}
+		g.batch, g.here = nil, false
+	}
+	used := w.last != nil
+	w.current, w.last, w.left = nil, nil, nil
+	if !used {
+		return nil
+	}
+	return b.stream.Sync()
 }
 
 // growWindow makes the window larger, when nothing uses it.
 func (b *Backend) growWindow(bytes int64) error {
 	w := &b.window
 	if w.memory != 0 {
-		if err := b.stopWindow(); err != nil {
-			return err
-		}
-		if err := b.stream.Sync(); err != nil {
-			return err
-		}
 		if err := b.context.Free(w.memory); err != nil {
 			return err
 		}
@@ -176,7 +194,11 @@ func (b *Backend) use(g *group, more ...compute.Vector) {
 			panic(fmt.Sprintf("kernels: an operation with weights of two groups, %s and %s", g.name, o.name))
 		}
 	}
-	if g != nil && g != b.window.current && b.err == nil {
+	switch {
+	case g == nil || g == b.window.current || b.err != nil:
+	case g.left == nil:
+		panic(fmt.Sprintf("kernels: an operation with weights of %s, which is being loaded", g.name))
+	default:
 		b.stick(b.enter(g))
 	}
 }
@@ -184,14 +206,14 @@ func (b *Backend) use(g *group, more ...compute.Vector) {
 // enter has a group there, and the next ones on their way.
 func (b *Backend) enter(g *group) error {
 	w := &b.window
-	if c := w.current; c != nil {
+	if c := w.last; c != nil {
 		c.next = g
 		if err := b.stream.Mark(c.left); err != nil {
 			return err
 		}
 		w.left = c.left
 	}
-	w.current = nil // until the group is there
+	w.current, w.last = nil, g // until the group is there
 	if w.feed == nil {
 		w.feed = b.context.Feed(min(feedThreads, runtime.GOMAXPROCS(0)), feedBuffers, feedSize)
 	}
@@ -209,12 +231,14 @@ func (b *Backend) enter(g *group) error {
 		return fmt.Errorf("bringing %s: %w", g.name, err)
 	}
 	if !g.here {
-		g.here = true
 		for _, launch := range g.after {
 			launch()
 		}
+		g.here = b.err == nil
 	}
-	w.current = g
+	if b.err == nil {
+		w.current = g
+	}
 	return b.err
 }
 

@@ -201,17 +201,55 @@ func TestGroupsFail(t *testing.T) {
 	}
 }
 
-// A window that has no room is an error of loading's end.
+// A window that has no room is an error of loading's end, and again until there is room.
 func TestWindowHasNoRoom(t *testing.T) {
+	l := cudatest.TwoDevices()
+	p := &products{t: t, want: make(chan []byte, 1000)}
+	l.Machine.Watch = p.watch
+	b, err := fakeBackend(t, l, ada, kernels.Options{ArenaBytes: 1 << 20, Streamed: streamed("")})
+	require.NoError(t, err)
+	compiled(t, b)
+	linears, bytes := loadGroups(t, b, rand.New(rand.NewPCG(1, 2)), 4)
+	l.Fail.Set("cuMemAlloc_v2", 2)
+	for range 2 {
+		require.ErrorContains(t, b.Sync(), "making a window for 4 groups of weights: ")
+		require.ErrorContains(t, b.Renew(), "making a window")
+	}
+	l.Fail.Clear()
+	require.NoError(t, b.Renew())
+	p.want <- bytes[2]
+	b.Linear(b.Alloc(compute.Act, 3, linears[2].Out()), linears[2], b.Alloc(compute.Act, 3, 64), compute.Pre{}, compute.Post{})
+	require.NoError(t, b.Close())
+	require.Zero(t, p.failed)
+	require.Empty(t, l.Machine.Live)
+}
+
+// A backend that is closed in the middle of loading makes no window.
+func TestNoWindowForNobody(t *testing.T) {
 	l := cudatest.TwoDevices()
 	b, err := fakeBackend(t, l, ada, kernels.Options{ArenaBytes: 1 << 20, Streamed: streamed("")})
 	require.NoError(t, err)
 	compiled(t, b)
 	loadGroups(t, b, rand.New(rand.NewPCG(1, 2)), 4)
 	l.Fail.Set("cuMemAlloc_v2", 2)
-	require.ErrorContains(t, b.Sync(), "making a window for 4 groups of weights: ")
-	require.Error(t, b.Close())
+	require.NoError(t, b.Close())
 	require.Empty(t, l.Machine.Live)
+}
+
+// Weights of a group that is being loaded cannot be used.
+func TestOpenGroup(t *testing.T) {
+	b, err := fakeBackend(t, cudatest.TwoDevices(), ada, kernels.Options{ArenaBytes: 1 << 20, Streamed: streamed("")})
+	require.NoError(t, err)
+	b.Group("open")
+	w := randomTable(rand.New(rand.NewPCG(1, 2)), "w", safetensors.BF16, 64, 64)
+	linear, err := b.LoadLinear(compute.Dense{Weights: []compute.Weight{w}})
+	require.NoError(t, err)
+	x := b.Alloc(compute.Act, 3, 64)
+	use := func() { b.Linear(b.Alloc(compute.Act, 3, 64), linear, x, compute.Pre{}, compute.Post{}) }
+	require.PanicsWithValue(t, "kernels: an operation with weights of open, which is being loaded", use)
+	b.Group("")
+	use()
+	require.NoError(t, b.Close())
 }
 
 // Values that are not finite do not end what streams.

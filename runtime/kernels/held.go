@@ -24,8 +24,8 @@ const (
 	// norm (testdata/eightbits.py), more where a value is far larger than the rest of its
 	// row. Only Hopper has products of this kind.
 	EightBits
-	// W4A4 is what the checkpoint was made for, and an oracle: weights stay packed, and x/smooth
-	// is rounded to 4 bits in groups of 64 columns. Codes and scales of an input are the bits that
+	// W4A4 is what the checkpoint was made for, and an oracle for other forms: weights stay
+	// packed, and x/smooth is rounded to 4 bits in groups of 64 columns. Codes and scales of an input are the bits that
 	// package ref's W4A4 makes of it, sums of products of codes are exact, and the rest is float32:
 	// results are those of package ref to about 1e-6, before they are rounded to their format. It
 	// is held against that in tests, and is there where package ref would take hours.

@@ -13,8 +13,8 @@
 // is rounded to the input's format first. A linear of kind F32 from kind F32 is float32 all
 // through, whatever the format of its weights.
 //
-// An SVDQ linear's weights stay packed, 4 bits each, unless Options.Held says otherwise. For
-// a product they become one matrix in bfloat16, smoothing and branch of low rank included, in
+// An SVDQ linear's weights stay packed, 4 bits each, unless Options.Held says otherwise (with
+// W4A4 inputs are rounded to 4 bits too). For a product they become one matrix in bfloat16, smoothing and branch of low rank included, in
 // memory that all linears share: see svdq.go. AWQ weights are decoded as they are read.
 //
 // # Memory
@@ -31,11 +31,13 @@
 // # Loading
 //
 // A Load… returns once it has checked the tensors and taken memory; threads carry the bytes
-// to the device behind it, small ones ahead of the first large one the stream itself, and the kernels that bring some of them into order are launched
-// when all are there that were asked for until then. The first call that is no Load… waits for
-// that, and it is then that a tensor which could not be copied is an error, which names it and
-// sticks. What those kernels read lies in the arena above the tensors. Close gives up what has
-// not begun.
+// to the device behind it. They begin with the first large tensor: small ones before it go
+// through the stream. Kernels that bring weights into order are launched when all bytes are
+// there that were asked for until then. The first call that is no Load… waits for that, and it
+// is then that a tensor which could not be copied is an error, which names it and sticks. What
+// those kernels read lies in the arena above the tensors. Close gives up what has not begun.
+//
+// Groups of weights that stream (Options.Streamed) come when they are used: see groups.go.
 //
 // # Order and errors
 //
@@ -210,6 +212,7 @@ func (b *Backend) Renew() error {
 func (b *Backend) Close() error {
 	b.endIntake()
 	b.stick(b.stopWindow())
+	b.window.groups, b.window.placed = nil, 0 // none needs a place any more
 	first := b.Sync()
 	b.functions.stop()
 	if err := b.context.Close(); first == nil {

@@ -18,6 +18,8 @@ const (
 	// tileRows and anyRows are how many queries a block takes at a time: of a kernel for
 	// one width of heads, half of that where windows are short, and of the one for any.
 	tileRows, shortRows, anyRows = 128, 64, 32
+	// quantiseKept is how wide a norm's rows may be that are rounded to 8 bits as they are made.
+	quantiseKept = 4096
 	// codeRows is what rows of codes are padded to a multiple of.
 	codeRows = 64
 )
@@ -81,7 +83,7 @@ func (b *Backend) codeTemporaries(w *linear, x compute.Tensor, pre compute.Pre) 
 
 // roundedAtOnce reports whether package kernels writes the result of a Pre in 8 bits alone.
 func roundedAtOnce(w *linear, pre compute.Pre) bool {
-	return pre.Kind == compute.GELUTanh || pre.Kind == compute.LayerNorm && w.in <= 4096
+	return pre.Kind == compute.GELUTanh || pre.Kind == compute.LayerNorm && w.in <= quantiseKept
 }
 
 func (b *Backend) convTemporaries(c *conv, dst, x compute.Tensor, pre compute.Pre, post compute.Post) {
