@@ -87,8 +87,8 @@ type Model struct {
 // That they stay as they are until Close is the caller's to see to.
 //
 // Errors about the files are of kind fault.Invalid. A model that is returned is able to edit; Close
-// gives its memory and its backend back. An error of Options.Open is returned as it is, and leaves
-// nothing behind.
+// gives its memory and its backend back. An error of Options.Open is wrapped, and leaves nothing
+// behind.
 func Load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, o Options) (*Model, error) {
 	m := &Model{title: c.Title, options: o, turn: make(chan struct{}, 1), time: modelTime}
 	if err := m.load(ctx, folder, c); err != nil {
