@@ -100,7 +100,7 @@ type holder struct {
 }
 
 func (h *holder) Handle(ctx context.Context, r slog.Record) error {
-	if r.Message == "verified" || r.Level == slog.LevelError && ctx.Err() == nil {
+	if r.Message == "verified" || r.Level == slog.LevelError {
 		h.once.Do(func() { close(h.held); <-h.release })
 	}
 	return h.Handler.Handle(ctx, r)
