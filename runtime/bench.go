@@ -46,6 +46,7 @@ func (f *benchFlags) run(ctx context.Context, p *program, _ []string) error {
 	if err != nil {
 		return err
 	}
+	defer machine.join()
 	b := &bench{flags: f, program: p, machine: machine, result: benchResult{SchemaVersion: 1, Version: programVersion, Date: time.Now().UTC().Truncate(time.Second)}}
 	s := &starter{program: p, flags: f.start, log: log, machine: machine, state: func(string, int64, int64) {}}
 	if err := b.measure(ctx, s); err != nil {

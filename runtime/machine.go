@@ -73,7 +73,8 @@ type machine struct {
 	weights string
 	// limit is how many bytes of the GPU's memory may be taken.
 	limit int64
-	// joined ends the early opening of the GPU, which a backend has joined.
+	// joined ends the early opening of the GPU, which a backend has joined or none will; nil on
+	// the CPU.
 	joined func()
 }
 
@@ -172,8 +173,16 @@ func (m *machine) open(of needs, smaller bool, log *slog.Logger) (b compute.Back
 	}
 	p.say(need, log)
 	b, err = kernels.New(m.driver, m.device, p.options(forms[m.weights].held))
-	m.joined()
+	m.join()
 	return b, p, need, err
+}
+
+// join ends the early opening of a GPU. A start calls it however it ends: a service that answers
+// why it failed is not to hold memory of the GPU.
+func (m machine) join() {
+	if m.joined != nil {
+		m.joined()
+	}
 }
 
 // describe is the machine as the service's answers have it.

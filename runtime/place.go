@@ -33,24 +33,47 @@ func (m machine) place(need plan.Result, free int64) (placement, error) {
 		}
 	}
 	if !fits {
-		err := fmt.Errorf("loading the model into %s: %w: weights take %d bytes, activations %d and the driver's part %d; %d are free, and %s",
-			m.device.Name, errRoom, p.HeldBytes, peak, int64(gpuReserve), free, limitText(m.limit))
-		hint := "free the GPU of other programs, or use one with more memory"
-		if m.weights != weightsPacked {
-			hint = "-weights=" + weightsPacked + " lets weights that do not fit stream from the host"
-		}
-		return p, fault.Wrap(fault.Resource, hint, err)
+		return p, m.noRoom(p.HeldBytes, peak, free)
 	}
 	p.arena = min(room-p.HeldBytes, max(gpuArena*need.Total.ArenaPeak, selftest.ArenaBytes))
 	return p, nil
 }
 
-// limitText says what -gpuMemory allows.
-func limitText(limit int64) string {
-	if limit == anyMemory {
-		return "all may be taken"
+// noRoom says why a model does not fit whose weights and activations take so much at the least.
+// Every share of the sum is named, that of the driver's context where it counts: free bytes are
+// those beside it.
+func (m machine) noRoom(held, peak, free int64) error {
+	have := fmt.Sprintf("%d are free", free)
+	if m.limited(free) {
+		have = fmt.Sprintf("%d are free, of which -gpuMemory allows %d: %d less the %d of the driver's context", free, max(0, m.limit-gpuContext), m.limit, int64(gpuContext))
 	}
-	return fmt.Sprintf("%d may be taken in all", limit)
+	err := fmt.Errorf("loading the model into %s: %w: weights take %d bytes, activations %d and what stays free beside them %d; %s",
+		m.device.Name, errRoom, held, peak, int64(gpuReserve), have)
+	return fault.Wrap(fault.Resource, m.roomHint(held+peak+gpuReserve, free), err)
+}
+
+// limited reports whether -gpuMemory is what keeps a model out of so many free bytes.
+func (m machine) limited(free int64) bool { return m.limit-gpuContext < free }
+
+// roomHint is the way out of a GPU with so many free bytes, where the least is more.
+func (m machine) roomHint(least, free int64) string {
+	const (
+		stream = "-weights=" + weightsPacked + " lets weights that do not fit stream from the host"
+		other  = "free the GPU of other programs, or use one with more memory"
+	)
+	raise := fmt.Sprintf("raise -gpuMemory to %d or more", least+gpuContext)
+	enough := m.limited(free) && least <= free
+	switch {
+	case m.weights != weightsPacked && enough:
+		return stream + "; or " + raise
+	case m.weights != weightsPacked:
+		return stream
+	case enough:
+		return raise
+	case m.limited(free):
+		return raise + "; and " + other
+	}
+	return other
 }
 
 // options are those of the backend.

@@ -68,6 +68,49 @@ func TestPlace(t *testing.T) {
 	}
 }
 
+// TestNoRoom: a refusal names every share, so that its numbers explain it, and the way out that
+// there is; a limit that is raised as it says is enough.
+func TestNoRoom(t *testing.T) {
+	const (
+		peak   = 1e9
+		whole  = 10e9 + peak + gpuReserve // resident
+		least  = 7e9 + peak + gpuReserve  // with all layers on the host
+		stream = "-weights=packed lets weights that do not fit stream from the host"
+		other  = "free the GPU of other programs, or use one with more memory"
+	)
+	for name, c := range map[string]struct {
+		weights           string
+		free, limit       int64
+		held              int64
+		have, hint, raise string
+	}{
+		"packed": {weightsPacked, least - 1, anyMemory, 7e9, "9073741823 are free", other, ""},
+		"packed and a limit that does not matter": {weightsPacked, least - 1, least - 1 + gpuContext, 7e9, "9073741823 are free", other, ""},
+		"limited":                        {weightsPacked, 80e9, least - 1 + gpuContext, 7e9, "80000000000 are free, of which -gpuMemory allows 9073741823: 9573741823 less the 500000000 of the driver's context", "raise -gpuMemory to 9573741824 or more", "9573741824"},
+		"limited by less than a context": {weightsPacked, 80e9, 1, 7e9, "80000000000 are free, of which -gpuMemory allows 0: 1 less the 500000000 of the driver's context", "raise -gpuMemory to 9573741824 or more", "9573741824"},
+		"limited and little free":        {weightsPacked, least - 1, least - 2 + gpuContext, 7e9, "of which -gpuMemory allows 9073741822: ", "raise -gpuMemory to 9573741824 or more; and " + other, ""},
+		"whole":                          {weightsWhole, whole - 1, anyMemory, 10e9, "12073741823 are free", stream, ""},
+		"whole and limited":              {weightsWhole, 80e9, whole - 1 + gpuContext, 10e9, "of which -gpuMemory allows 12073741823: ", stream + "; or raise -gpuMemory to 12573741824 or more", "12573741824"},
+		"whole, limited and little free": {weightsWhole, whole - 1, whole - 2 + gpuContext, 10e9, "of which -gpuMemory allows 12073741822: ", stream, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			m := machine{weights: c.weights, limit: c.limit, device: cuda.Device{Name: "a GPU"}}
+			_, err := m.place(twoLayers(), c.free)
+			require.ErrorIs(t, err, errRoom)
+			require.ErrorContains(t, err, fmt.Sprintf("weights take %d bytes, activations 1000000000 and what stays free beside them 1073741824; ", c.held))
+			require.ErrorContains(t, err, c.have)
+			require.Equal(t, strings.Contains(c.have, "-gpuMemory"), strings.Contains(err.Error(), "-gpuMemory"))
+			require.Equal(t, c.hint, fault.HintOf(err))
+			if c.raise != "" {
+				m.limit, err = parseMemory(c.raise)
+				require.NoError(t, err)
+				_, err = m.place(twoLayers(), c.free)
+				require.NoError(t, err)
+			}
+		})
+	}
+}
+
 // TestPlacementIsSaid: what streams, and what of the host that takes.
 func TestPlacementIsSaid(t *testing.T) {
 	var out bytes.Buffer

@@ -47,6 +47,7 @@ func (p *program) serve(ctx context.Context, flags startFlags, config server.Con
 	if err != nil {
 		return err
 	}
+	defer machine.join()
 	s := &starter{program: p, flags: flags, log: log, hub: config.HubDownload, machine: machine}
 	c, folder, err := s.find(ctx)
 	if err != nil {
@@ -62,12 +63,12 @@ func (p *program) serve(ctx context.Context, flags startFlags, config server.Con
 	var model *qwen.Model
 	go func() {
 		var err error
-		if model, err = s.prepare(loading, folder, c); err == nil {
-			err = service.Ready(&editor{model, c})
-			log.Info("ready", "sinceStart", seconds(time.Since(programStart)))
-		}
+		model, err = s.prepare(loading, folder, c)
 		if err != nil && loading.Err() == nil {
 			service.Failed(err)
+		}
+		if err == nil {
+			err = ready(service, &editor{model, c}, log)
 		}
 		loaded <- err
 	}()
@@ -81,6 +82,16 @@ func (p *program) serve(ctx context.Context, flags startFlags, config server.Con
 		failed = errors.Join(failed, closeModel(model, log))
 	}
 	return errors.Join(served, failed)
+}
+
+// ready hands the editor over, and says how long the start took if the service serves it. Why it
+// does not the service knows.
+func ready(service *server.Server, e server.Editor, log *slog.Logger) error {
+	if err := service.Ready(e); err != nil {
+		return err
+	}
+	log.Info("ready", "sinceStart", seconds(time.Since(programStart)))
+	return nil
 }
 
 // lastBlock is how long the end waits for an edit that was cancelled, which goes on to the end

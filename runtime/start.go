@@ -8,10 +8,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math"
-	"os"
-	"path/filepath"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/plimsoll-oci/plimsoll/manifests"
@@ -20,7 +17,6 @@ import (
 	"github.com/plimsoll-oci/plimsoll/runtime/models"
 	"github.com/plimsoll-oci/plimsoll/runtime/qwen"
 	"github.com/plimsoll-oci/plimsoll/runtime/selftest"
-	"github.com/plimsoll-oci/plimsoll/verify"
 )
 
 // envState names the folder in which sums that were taken are remembered.
@@ -93,6 +89,7 @@ type starter struct {
 
 // start finds, verifies and loads. The caller closes the model.
 func (s *starter) start(ctx context.Context) (*qwen.Model, error) {
+	defer s.machine.join()
 	c, folder, err := s.find(ctx)
 	if err != nil {
 		return nil, err
@@ -100,8 +97,10 @@ func (s *starter) start(ctx context.Context) (*qwen.Model, error) {
 	return s.prepare(ctx, folder, c)
 }
 
-// prepare verifies and loads what find found.
+// prepare verifies and loads what find found, and proves that a GPU computes rightly before
+// anything is edited.
 func (s *starter) prepare(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig) (*qwen.Model, error) {
+	defer s.machine.join()
 	c, folder, err := s.complete(ctx, folder, c)
 	if s.download != nil {
 		s.download.client.Close()
@@ -113,41 +112,14 @@ func (s *starter) prepare(ctx context.Context, folder *models.Folder, c *manifes
 	if err != nil {
 		return nil, err
 	}
-	s.remember(folder)
-	s.state("verifying", 0, 0)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	checked := make(chan error, 1)
-	go func() {
-		err := s.check(ctx, folder)
-		checked <- err
-		if err != nil {
-			cancel()
-		}
-	}()
-	wait := sync.OnceValue(func() error { return <-checked })
-	m, err := s.load(ctx, folder, c, names, wait)
-	if wrong := wait(); wrong != nil {
-		return nil, errors.Join(wrong, closeAll(m))
-	}
-	return m, err
-}
-
-// closeAll closes what there is of a model.
-func closeAll(m *qwen.Model) error {
-	if m == nil {
-		return nil
-	}
-	return m.Close()
-}
-
-// remember has the folder's sums remembered.
-func (s *starter) remember(folder *models.Folder) {
-	memo, err := s.memo()
+	m, b, err := s.load(ctx, folder, c, names, s.open)
 	if err != nil {
-		s.log.Warn("sums are not remembered", "error", err.Error())
+		return nil, err
 	}
-	folder.Remember(memo)
+	if err := s.proven(ctx, b); err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
 }
 
 // complete leaves out the checkpoints that are not there, as long as there is one: that is
@@ -245,72 +217,6 @@ func (s *starter) modelsDir() string {
 	return dir
 }
 
-// check verifies the files.
-func (s *starter) check(ctx context.Context, folder *models.Folder) error {
-	report, err := s.program.verifyModels(ctx, folder, models.Options{Structure: *s.flags.verify == verifyStructure})
-	if err != nil {
-		return err
-	}
-	s.tell(ctx, append(report.Findings(), report.Warnings...))
-	if err := report.Err(); err != nil {
-		return err
-	}
-	proven := 0
-	for _, f := range report.Files {
-		if f.SHA256 != "" {
-			proven++
-		}
-	}
-	s.log.Info("verified", "how", *s.flags.verify, "files", len(report.Files), "withSum", proven, "bytes", report.Bytes())
-	return nil
-}
-
-// tell logs findings: those of one code that say the same of many files in one line, as of a
-// folder whose sums nobody knows.
-func (s *starter) tell(ctx context.Context, all verify.Findings) {
-	same := map[verify.Finding][]string{}
-	var order []verify.Finding
-	for _, f := range all {
-		key := f
-		key.Object = ""
-		if same[key] == nil {
-			order = append(order, key)
-		}
-		same[key] = append(same[key], f.Object)
-	}
-	for _, f := range order {
-		objects := same[f]
-		attrs := []any{"code", f.Code, "object", objects[0]}
-		if len(objects) > 1 {
-			attrs = append(attrs, "files", len(objects))
-		}
-		s.log.Log(ctx, level(f.Severity), f.Message, attrs...)
-	}
-}
-
-func level(s verify.Severity) slog.Level {
-	if s == verify.Error {
-		return slog.LevelError
-	}
-	return slog.LevelWarn
-}
-
-// memo opens the memory of sums. A nil memo, which remembers nothing, is no failure.
-func (s *starter) memo() (*verify.Memo, error) {
-	dir := *s.flags.state
-	if dir == "" {
-		dir, _ = s.program.env(envState)
-	}
-	if dir == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			return nil, err
-		}
-		dir = filepath.Join(cache, "plimsoll")
-	}
-	return verify.OpenMemo(filepath.Join(dir, "verified.jsonl"))
-}
-
 // checkpoints are the names of those to load, by the priority list.
 func (s *starter) checkpoints(c *manifests.ModelConfig) ([]string, error) {
 	if c.Serve == nil {
@@ -343,39 +249,49 @@ func (s *starter) checkpoints(c *manifests.ModelConfig) ([]string, error) {
 	return names, nil
 }
 
-// load makes the model on this machine, and proves that a GPU computes rightly before anything is
-// edited. Documents are read and memory is planned beside the check of the files, whose weights are
-// loaded once that is done: wait says how it ended.
-func (s *starter) load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, names []string, wait func() error) (*qwen.Model, error) {
+// load verifies the files and makes the model of them on a backend. Documents are read, weights
+// mapped and memory is planned beside the check; nothing of a weight reaches the backend before the
+// check has ended well. Where it did not, its error is the one that is returned.
+func (s *starter) load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, names []string, open func(needs) (compute.Backend, int64, error)) (*qwen.Model, compute.Backend, error) {
+	s.remember(folder)
+	s.state("verifying", 0, 0)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	wait := s.checkBeside(ctx, cancel, folder, c)
 	var b compute.Backend
-	open := func(need needs) (_ compute.Backend, arena int64, err error) {
-		if b, arena, err = s.open(need); err != nil {
+	verified := func(need needs) (_ compute.Backend, arena int64, err error) {
+		if b, arena, err = open(need); err != nil {
 			return nil, 0, err
 		}
 		if err := wait(); err != nil {
-			return nil, 0, errors.Join(err, b.Close())
+			if closing := b.Close(); closing != nil {
+				s.log.Error("the backend did not close", "error", closing.Error())
+			}
+			return nil, 0, err
 		}
 		s.state("loading", 0, 0)
 		return b, arena, nil
 	}
-	m, err := qwen.Load(ctx, folder, c, qwen.Options{Open: open, Checkpoints: names})
+	m, err := qwen.Load(ctx, folder, c, qwen.Options{Open: verified, Checkpoints: names})
+	if wrong := wait(); wrong != nil {
+		return nil, nil, wrong // no model: it is loaded only behind a check that ended well
+	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for _, l := range m.Loaded() {
 		s.log.Info("loaded", "component", l.Name, "bytes", l.Bytes, "seconds", seconds(l.Time), "sinceStart", seconds(l.Done.Sub(programStart)))
 	}
-	if s.machine.driver == nil {
-		return m, nil
-	}
-	if err := prove(ctx, b, selftest.Options{EightBits: s.machine.weights == weightsInt8, W4A4: s.machine.weights == weightsW4A4}, s.log); err != nil {
-		return nil, errors.Join(err, m.Close())
-	}
-	return m, nil
+	return m, b, nil
 }
 
-// programStart is when this process began to run our code.
-var programStart = time.Now()
+// proven tests a GPU's kernels; the CPU is what they are tested against.
+func (s *starter) proven(ctx context.Context, b compute.Backend) error {
+	if s.machine.driver == nil {
+		return nil
+	}
+	return prove(ctx, b, selftest.Options{EightBits: s.machine.weights == weightsInt8, W4A4: s.machine.weights == weightsW4A4}, s.log)
+}
 
 // seconds is a time as logs have it, to the millisecond.
 func seconds(d time.Duration) float64 { return float64(d.Milliseconds()) / 1000 }

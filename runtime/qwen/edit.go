@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"runtime/debug"
 	"time"
 
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
@@ -96,7 +97,8 @@ func (m *Model) Edit(ctx context.Context, e Edit) (*Edited, error) {
 	if err != nil {
 		return nil, err
 	}
-	counted := m.activations(ctx, j)
+	counted := m.countBeside(ctx, j)
+	defer func() { <-counted.done }() // before the turn is another's, though filling panics
 	err = m.fill(j, e)
 	need, countErr := counted.wait()
 	if err = cmp.Or(err, countErr); err != nil {
@@ -119,29 +121,52 @@ func (m *Model) Edit(ctx context.Context, e Edit) (*Edited, error) {
 	return out, nil
 }
 
-// activations counts how many bytes of the arena a job takes at its peak, beside its pictures'
-// preparing.
-func (m *Model) activations(ctx context.Context, j *job) *activations {
-	a := &activations{done: make(chan struct{})}
+// countBeside counts how many bytes of the arena a job takes at its peak, beside its pictures'
+// preparing. Whoever gets the counting waits for its end, as the model's counter is used by one
+// at a time.
+func (m *Model) countBeside(ctx context.Context, j *job) *counting {
+	c := &counting{done: make(chan struct{})}
 	b := m.blank(j)
 	go func() {
-		defer close(a.done)
+		defer close(c.done)
+		defer func() {
+			if v := recover(); v != nil {
+				c.panicked = &defect{v, debug.Stack()}
+			}
+		}()
 		r, err := m.count(ctx, b)
-		a.bytes, a.err = r.Total.ArenaPeak, err
+		c.bytes, c.err = r.Total.ArenaPeak, err
 	}()
-	return a
+	return c
 }
 
-// activations are bytes that are being counted.
-type activations struct {
-	done  chan struct{}
-	bytes int64
-	err   error
+// counting is a count that goes on.
+type counting struct {
+	done     chan struct{}
+	bytes    int64
+	err      error
+	panicked *defect
 }
 
-func (a *activations) wait() (int64, error) {
-	<-a.done
-	return a.bytes, a.err
+// wait waits for the count. It panics where the count did: that is the caller's edit's end, and
+// not the process's.
+func (c *counting) wait() (int64, error) {
+	<-c.done
+	if c.panicked != nil {
+		panic(c.panicked)
+	}
+	return c.bytes, c.err
+}
+
+// defect is a panic of another goroutine than the one that it is to end. It is an error so that
+// the runtime prints both.
+type defect struct {
+	value any
+	stack []byte
+}
+
+func (d *defect) Error() string {
+	return fmt.Sprintf("%v\n\nwhile activations were counted:\n%s", d.value, d.stack)
 }
 
 // count runs a blank job on the backend that counts.

@@ -96,8 +96,7 @@ func (g *goldens) run(t *testing.T, m *Model, name string, bound float64) *pictu
 	for i := range c.Pictures {
 		e.Pictures = append(e.Pictures, g.picture(i))
 	}
-	j, err := m.prepare(e)
-	require.NoError(t, err)
+	j := prepared(t, m, e)
 	noise := g.floats(t, name+".noise")
 	require.Len(t, j.noise, len(noise))
 	j.noise = noise

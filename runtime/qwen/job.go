@@ -59,15 +59,6 @@ func (j *job) tokens() Tokens {
 	return out
 }
 
-// prepare does the host's part of an edit.
-func (m *Model) prepare(e Edit) (*job, error) {
-	j, err := m.outline(e)
-	if err != nil {
-		return nil, err
-	}
-	return j, m.fill(j, e)
-}
-
 // outline is the job without pictures and noise. What can be wrong with the wish is found before
 // anything is computed or grows with the pictures.
 func (m *Model) outline(e Edit) (*job, error) {
@@ -127,13 +118,16 @@ func (m *Model) blank(j *job) *job {
 	return &b
 }
 
-// planPictures settles all sizes.
+// planPictures settles all sizes, of pictures that are some.
 func (m *Model) planPictures(j *job, e Edit) error {
 	if len(e.Pictures) == 0 || m.kind == prompt.Edit && len(e.Pictures) > 1 {
 		return fault.Wrap(fault.Usage, "", fmt.Errorf("editing a picture: %d pictures are given; %s takes %s", len(e.Pictures), m.title, m.takes()))
 	}
 	var sizes []picture.Size
-	for _, p := range e.Pictures {
+	for i, p := range e.Pictures {
+		if _, err := picture.Resize(p, p.W, p.H, picture.Lanczos); err != nil { // free, as the size stays
+			return fault.Wrap(fault.Usage, "", fmt.Errorf("preparing picture %d: %w", i+1, err))
+		}
 		sizes = append(sizes, p.Size())
 	}
 	var err error

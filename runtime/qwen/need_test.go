@@ -78,9 +78,9 @@ func TestNeedsAreThePlans(t *testing.T) {
 // counted plans an edit.
 func counted(t *testing.T, m *Model, e Edit) plan.Result {
 	t.Helper()
-	j, err := m.prepare(e)
+	j, err := m.outline(e)
 	require.NoError(t, err)
-	need, err := m.count(t.Context(), j)
+	need, err := m.count(t.Context(), m.blank(j))
 	require.NoError(t, err)
 	return need
 }

@@ -89,8 +89,7 @@ func published(t testing.TB) (m *Model, planFor func(plan.Options)) {
 func BenchmarkPlan(b *testing.B) {
 	m, planFor := published(b)
 	planFor(plan.Options{})
-	j, err := m.prepare(m.Sample())
-	require.NoError(b, err)
+	j := prepared(b, m, m.Sample())
 	for b.Loop() {
 		_, err := m.count(b.Context(), j)
 		require.NoError(b, err)
@@ -101,8 +100,7 @@ func BenchmarkPlan(b *testing.B) {
 func BenchmarkPrepare(b *testing.B) {
 	m, _ := published(b)
 	for b.Loop() {
-		_, err := m.prepare(m.Sample())
-		require.NoError(b, err)
+		prepared(b, m, m.Sample())
 	}
 }
 

@@ -80,10 +80,15 @@ type Model struct {
 	time          func(timestep float32) float32
 }
 
-// Load loads the model that a folder's description speaks of. The files must be verified
-// before. Errors about them are of kind fault.Invalid. A model that is returned is able to
-// edit; Close gives its memory and its backend back. An error of Options.Open is returned as
-// it is, and leaves nothing behind.
+// Load loads the model that a folder's description speaks of. Before it calls Options.Open it reads
+// documents, the tokenizer and the headers of weights, maps the files and counts; what it loads
+// onto the backend it reads from the mappings behind Open. So the files need not be verified before
+// Load, but Open must not return a backend before they are, and gives the error if they are wrong.
+// That they stay as they are until Close is the caller's to see to.
+//
+// Errors about the files are of kind fault.Invalid. A model that is returned is able to edit; Close
+// gives its memory and its backend back. An error of Options.Open is wrapped, and leaves nothing
+// behind.
 func Load(ctx context.Context, folder *models.Folder, c *manifests.ModelConfig, o Options) (*Model, error) {
 	m := &Model{title: c.Title, options: o, turn: make(chan struct{}, 1), time: modelTime}
 	if err := m.load(ctx, folder, c); err != nil {

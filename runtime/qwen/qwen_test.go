@@ -32,6 +32,15 @@ func wish(seed uint64) Edit {
 	return Edit{Pictures: []*picture.RGB{(&goldens{sizes: [][2]int{{40, 60}}}).picture(0)}, Prompt: "a red hat", Steps: 2, TrueCFGScale: 1, Seed: seed}
 }
 
+// prepared is an edit's job with pictures and noise.
+func prepared(t testing.TB, m *Model, e Edit) *job {
+	t.Helper()
+	j, err := m.outline(e)
+	require.NoError(t, err)
+	require.NoError(t, m.fill(j, e))
+	return j
+}
+
 // TestSeed: the same wish is the same picture, whoever else edits at the time, and another
 // seed is another.
 func TestSeed(t *testing.T) {
@@ -60,22 +69,22 @@ func TestDefaults(t *testing.T) {
 	m := goldenModel(t, editClass, ref.Options{ArenaBytes: 256 << 20})
 	e := wish(1)
 	e.Steps, e.TrueCFGScale = 0, 0
-	j, err := m.prepare(e)
+	j, err := m.outline(e)
 	require.NoError(t, err)
 	require.Equal(t, 50, j.schedule.Steps())
 	require.InDelta(t, 4.0, j.scale, 0)
 	require.False(t, j.guided())
 	empty := ""
 	e.Negative = &empty
-	j, err = m.prepare(e)
+	j, err = m.outline(e)
 	require.NoError(t, err)
 	require.True(t, j.guided())
 	e.TrueCFGScale = 1
-	j, err = m.prepare(e)
+	j, err = m.outline(e)
 	require.NoError(t, err)
 	require.False(t, j.guided())
 	e.Size = picture.Size{W: 50, H: 40}
-	j, err = m.prepare(e)
+	j, err = m.outline(e)
 	require.NoError(t, err)
 	require.Equal(t, picture.Size{W: 48, H: 32}, j.plan.Output)
 }
@@ -99,6 +108,8 @@ func TestRefusals(t *testing.T) {
 		"one step":     {func(e *Edit) { e.Steps = 1 }, "schedule of 1 step"},
 		"area":         {func(e *Edit) { e.Size = picture.Size{W: 6160, H: 17} }, "6160×16 has 98560 pixels, at most 98304"},
 		"size":         {func(e *Edit) { e.Size = picture.Size{W: 8, H: 8} }, "a side is 16 to"},
+		"no pixels":    {func(e *Edit) { e.Pictures = []*picture.RGB{{W: 61, H: 67}} }, "preparing picture 1: resizing picture: 61×67 pixels have 12261 samples, it has 0"},
+		"no sides":     {func(e *Edit) { e.Pictures = []*picture.RGB{{}} }, "preparing picture 1: resizing picture: 0×0 pixels are no picture"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := wish(1)
@@ -117,20 +128,17 @@ func TestRefusals(t *testing.T) {
 func TestManyPictures(t *testing.T) {
 	m := goldenModel(t, "QwenImageEditPlusPipeline", ref.Options{ArenaBytes: 1 << 20})
 	e := wish(1)
-	empty := &picture.RGB{W: 61, H: 67} // it has no pixels, which is found when they are looked at
-	e.Pictures = slices.Repeat([]*picture.RGB{empty}, 2000)
-	_, err := m.prepare(e)
+	black := &picture.RGB{W: 61, H: 67, Pix: make([]uint8, 3*61*67)}
+	e.Pictures = slices.Repeat([]*picture.RGB{black}, 2000)
+	_, err := m.outline(e)
 	require.ErrorContains(t, err, "with 2000 pictures it has")
 	require.ErrorContains(t, err, "tokens, the model has positions for 4093")
 	require.Equal(t, fault.Usage, fault.KindOf(err))
 	require.Equal(t, "use fewer pictures or a shorter prompt", fault.HintOf(err))
-	e.Pictures = e.Pictures[:2]
-	_, err = m.prepare(e)
-	require.ErrorContains(t, err, "preparing picture 1: ")
 
 	kept := func(n int) (int, error) {
 		j := &job{}
-		e.Pictures = slices.Repeat([]*picture.RGB{empty}, n)
+		e.Pictures = slices.Repeat([]*picture.RGB{black}, n)
 		require.NoError(t, m.planPictures(j, e))
 		if err := m.preparePrompts(j, []string{""}); err != nil {
 			return 0, err
@@ -182,6 +190,31 @@ func (l lost) Download(values []float32, src compute.Tensor) error {
 
 func (l lost) Renew() error { return *l.broken }
 
+// broken is a backend with a defect.
+type broken struct{ compute.Backend }
+
+func (broken) Mark() compute.Mark { panic("shapes do not fit") }
+
+// TestDefect: a panic beside an edit ends the edit that it belongs to, says where it comes from,
+// and leaves the model able to edit.
+func TestDefect(t *testing.T) {
+	m := goldenModel(t, editClass, ref.Options{ArenaBytes: 256 << 20})
+	right := m.planned.backend
+	m.planned.backend = broken{right}
+	func() {
+		defer func() {
+			err, ok := recover().(error)
+			require.True(t, ok, "it does not panic")
+			require.ErrorContains(t, err, "shapes do not fit")
+			require.ErrorContains(t, err, "broken.Mark", "the stack is that of the defect")
+		}()
+		_, _ = m.Edit(t.Context(), wish(1))
+	}()
+	m.planned.backend = right
+	_, err := m.Edit(t.Context(), wish(1))
+	require.NoError(t, err)
+}
+
 // TestBroken: an error of the machine is said to stay.
 func TestBroken(t *testing.T) {
 	o, broken := ref.Options{ArenaBytes: 256 << 20}, error(nil)
@@ -200,10 +233,9 @@ func TestOverflow(t *testing.T) {
 	m := goldenModel(t, editClass, ref.Options{ArenaBytes: 256 << 20})
 	e, negative := wish(1), "a blue hat"
 	e.TrueCFGScale, e.Negative = 2, &negative
-	j, err := m.prepare(e)
-	require.NoError(t, err)
+	j := prepared(t, m, e)
 	j.scale = math.Inf(1)
-	_, err = j.run(t.Context(), m.real, &Times{})
+	_, err := j.run(t.Context(), m.real, &Times{})
 	require.ErrorContains(t, err, "checking the latents behind step 1")
 	require.ErrorContains(t, m.Close(), "checking the latents behind step 1")
 }

@@ -24,7 +24,7 @@ func (p *RGB) check() error {
 		return fmt.Errorf("%d×%d pixels are no picture, a side is 1 to %d", p.W, p.H, maxSide)
 	}
 	if want := 3 * p.W * p.H; len(p.Pix) != want {
-		return fmt.Errorf("%d×%d pixels have %d samples, not %d", p.W, p.H, want, len(p.Pix))
+		return fmt.Errorf("%d×%d pixels have %d samples, it has %d", p.W, p.H, want, len(p.Pix))
 	}
 	return nil
 }
