@@ -203,7 +203,7 @@ func TestEncode(t *testing.T) {
 	require.Less(t, mean, 3.0)
 
 	_, err = (&picture.RGB{W: 1, H: 2}).JPEG()
-	require.EqualError(t, err, "writing picture as JPEG: 1×2 pixels have 6 samples, not 0")
+	require.EqualError(t, err, "writing picture as JPEG: 1×2 pixels have 6 samples, it has 0")
 	_, err = (&picture.RGB{}).PNG()
 	require.EqualError(t, err, "writing picture as PNG: 0×0 pixels are no picture, a side is 1 to 65536")
 }

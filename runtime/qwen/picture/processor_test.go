@@ -28,7 +28,7 @@ func TestProcessorGrid(t *testing.T) {
 	_, err = p.Grid(size{W: 1, H: 201})
 	require.Error(t, err)
 	_, _, err = p.Append(nil, &picture.RGB{W: 1, H: 2})
-	require.EqualError(t, err, "resizing picture: 1×2 pixels have 6 samples, not 0")
+	require.EqualError(t, err, "resizing picture: 1×2 pixels have 6 samples, it has 0")
 }
 
 // TestParseProcessor: newer files say the same in more words.

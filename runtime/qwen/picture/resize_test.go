@@ -103,7 +103,7 @@ func TestResizeErrors(t *testing.T) {
 			_, err := picture.Resize(p, 0, 1, picture.Lanczos)
 			return err
 		},
-		"resizing picture: 2×2 pixels have 12 samples, not 6": func() error {
+		"resizing picture: 2×2 pixels have 12 samples, it has 6": func() error {
 			_, err := picture.Resize(&picture.RGB{W: 2, H: 2, Pix: p.Pix}, 1, 1, picture.Lanczos)
 			return err
 		},
