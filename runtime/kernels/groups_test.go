@@ -93,31 +93,6 @@ func loadGroups(t *testing.T, b *kernels.Backend, rng *rand.Rand, n int) (linear
 	return linears, bytes
 }
 
-// Groups that were loaded after others were used have their turn too, though the window grows
-// under those.
-func TestGroupsThatComeLater(t *testing.T) {
-	l := cudatest.TwoDevices()
-	p := &products{t: t, want: make(chan []byte, 1000)}
-	l.Machine.Watch = p.watch
-	b, err := fakeBackend(t, l, ada, kernels.Options{ArenaBytes: 1 << 20, Streamed: streamed("group")})
-	require.NoError(t, err)
-	rng := rand.New(rand.NewPCG(8, 9))
-	var linears []compute.Linear
-	var bytes [][]byte
-	for round := range 3 {
-		more, data := loadGroups(t, b, rng, 2+3*round)
-		linears, bytes = append(linears, more...), append(bytes, data...)
-		x := b.Alloc(compute.Act, 3, 64)
-		for i, l := range linears {
-			p.want <- bytes[i]
-			b.Linear(b.Alloc(compute.Act, 3, l.Out()), l, x, compute.Pre{}, compute.Post{})
-		}
-	}
-	require.NoError(t, b.Sync())
-	require.Zero(t, p.failed)
-	require.NoError(t, b.Close())
-}
-
 // The window is what package plan says, with weights of every kind.
 func TestThePlanKnowsTheWindow(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 8))

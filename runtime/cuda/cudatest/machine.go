@@ -1,7 +1,6 @@
 package cudatest
 
 import (
-	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -26,24 +25,37 @@ type Machine struct {
 	// follows it in its stream runs, or is waited for.
 	Late bool
 	// Watch, if it is there, is told of each launch before it runs, with the first 8 bytes of
-	// its parameters, of which a smaller one has the low ones.
+	// its parameters, of which a smaller one has the low ones; of a tiled matrix it is the address.
 	Watch func(kernel string, parameter func(i int) uint64)
+	// Copies, if it is there, is told of each copy from the host before it is put into its
+	// stream, by the thread that does so.
+	Copies func(dst uint64, data []byte)
+	// Uses, if it is there, says what memory a launch reads and writes, which only its kernel
+	// knows. The machine then notes in Disorder what is put into a stream, or is given back, with
+	// nothing that has it follow what still uses the same bytes: see order. Disorder is to be read
+	// when nothing runs.
+	Uses     func(kernel string, parameter func(i int) uint64) []Range
+	Disorder []string
 	// Last is the last launch, and Launches how many there were of each kernel.
 	Last     Launched
 	Launches map[string]int
 
 	late    map[uintptr][]func() // by stream
-	marks   map[uintptr]mark     // by event
+	order   order
+	maps    map[uintptr]bool // where tiled matrices were encoded
+	marks   map[uintptr]mark // by event
 	times   map[uintptr]time.Time
 	shared  map[uintptr]int32
 	modules map[uintptr]string // their PTX
 	links   map[uintptr]*link
 }
 
-// mark is where an event lies in a stream: so many late copies are before it.
+// mark is where an event lies in a stream: so many late copies are before it, and all that is
+// over by a clock.
 type mark struct {
 	stream uintptr
 	copies int
+	over   clock
 }
 
 // TensorMap is a CUtensorMap, in which the fake keeps the arguments.
@@ -60,9 +72,6 @@ type Launched struct {
 
 // sharedAttribute is CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES.
 const sharedAttribute = 8
-
-// PTX is a module with the machine's own kernels.
-const PTX = ".version 7.0\n.target sm_80\n.visible .entry scale()\n.visible .entry tiled()"
 
 // exported lists the functions of three arguments or less, long the others.
 func (m *Machine) exported() map[string]cfunc {
@@ -97,13 +106,18 @@ func (m *Machine) exported() map[string]cfunc {
 func (m *Machine) long() map[string]longFunc {
 	return map[string]longFunc{
 		"cuLaunchKernel": m.launch, "cuTensorMapEncodeTiled": m.encode,
-		"cuMemcpyHtoDAsync_v2": m.copyFromHost, "cuMemcpyDtoHAsync_v2": m.copy, "cuMemcpyDtoDAsync_v2": m.copy, "cuMemsetD8Async": m.set,
+		"cuMemcpyHtoDAsync_v2": m.copyFromHost, "cuMemcpyDtoHAsync_v2": m.copyDevice, "cuMemcpyDtoDAsync_v2": m.copyDevice, "cuMemsetD8Async": m.set,
 		"cuLinkCreate_v2": m.createLink, "cuLinkAddData_v2": m.addData,
 	}
 }
 
-// copy is cuMemcpy…Async(dst, src, bytes, stream), set cuMemsetD8Async(dst, value, bytes,
-// stream).
+// copyDevice is cuMemcpyDto…Async(dst, src, bytes, stream), set cuMemsetD8Async(dst, value,
+// bytes, stream).
+func (m *Machine) copyDevice(a [12]uintptr) int32 {
+	m.puts(a[3], "a copy", written(a[0], a[2]), read(a[1], a[2]))
+	return m.copy(a)
+}
+
 func (m *Machine) copy(a [12]uintptr) int32 {
 	m.runLate(a[3], -1)
 	copy(bytesAt(a[0], a[2]), bytesAt(a[1], a[2]))
@@ -111,6 +125,7 @@ func (m *Machine) copy(a [12]uintptr) int32 {
 }
 
 func (m *Machine) set(a [12]uintptr) int32 {
+	m.puts(a[3], "a fill", written(a[0], a[2]))
 	m.runLate(a[3], -1)
 	b := bytesAt(a[0], a[2])
 	for i := range b {
@@ -120,6 +135,10 @@ func (m *Machine) set(a [12]uintptr) int32 {
 }
 
 func (m *Machine) copyFromHost(a [12]uintptr) int32 {
+	if m.Copies != nil {
+		m.Copies(uint64(a[0]), bytesAt(a[1], a[2]))
+	}
+	m.puts(a[3], "a copy from the host", written(a[0], a[2]))
 	if !m.Late {
 		return m.copy(a)
 	}
@@ -148,14 +167,16 @@ func (m *Machine) runLate(stream uintptr, n int) {
 	m.mu.Unlock()
 }
 
-// streamWaits is cuStreamWaitEvent(stream, event, flags): what is before the event has run.
-func (m *Machine) streamWaits(_, e, _ uintptr) int32 { return m.awaitEvent(e, 0, 0) }
+// streamWaits is cuStreamWaitEvent(stream, event, flags), awaitEvent cuEventSynchronize: what is
+// before the event has run.
+func (m *Machine) streamWaits(s, e, _ uintptr) int32 { return m.await(s, e) }
+func (m *Machine) awaitEvent(e, _, _ uintptr) int32  { return m.await(host, e) }
 
-// awaitEvent is cuEventSynchronize.
-func (m *Machine) awaitEvent(e, _, _ uintptr) int32 {
+func (m *Machine) await(stream, e uintptr) int32 {
 	if m.is(e) != "event" {
 		return invalidValue
 	}
+	m.waits(stream, func() clock { return m.marks[e].over })
 	m.mu.Lock()
 	at := m.marks[e]
 	m.mu.Unlock()
@@ -183,9 +204,11 @@ func (m *Machine) alloc(out, n uintptr) int32 {
 
 func (m *Machine) free(p uintptr) int32 {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	_, ok := m.Live[p]
+	b, ok := m.Live[p]
 	delete(m.Live, p)
+	m.mu.Unlock()
+	// cuMemFree may wait for what runs, and may not (CUDA Driver API, cuMemFree).
+	m.puts(host, "giving back", written(p, uintptr(len(b))))
 	return codeIf(!ok)
 }
 
@@ -195,7 +218,7 @@ func (m *Machine) make(what string) uintptr {
 	defer m.mu.Unlock()
 	if m.Made == nil {
 		m.Made, m.times, m.marks = map[uintptr]string{}, map[uintptr]time.Time{}, map[uintptr]mark{}
-		m.shared, m.modules, m.links = map[uintptr]int32{}, map[uintptr]string{}, map[uintptr]*link{}
+		m.maps, m.shared, m.modules, m.links = map[uintptr]bool{}, map[uintptr]int32{}, map[uintptr]string{}, map[uintptr]*link{}
 	}
 	h := uintptr(0x100 + len(m.Made))
 	m.Made[h] = what
@@ -222,6 +245,7 @@ func (m *Machine) synchronize(s uintptr) int32 {
 		<-m.Hang
 	}
 	m.runLate(s, -1)
+	m.waits(host, func() clock { return m.order.of(s) })
 	return codeIf(m.is(s) != "stream")
 }
 
@@ -232,7 +256,7 @@ func (m *Machine) record(e, s uintptr) int32 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.times[e] = time.Now()
-	m.marks[e] = mark{s, len(m.late[s])}
+	m.marks[e] = mark{s, len(m.late[s]), m.order.point(s)}
 	return 0
 }
 
@@ -240,84 +264,6 @@ func (m *Machine) elapsed(out, start, end uintptr) int32 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return put(out, float32(m.times[end].Sub(m.times[start]).Seconds()*1000))
-}
-
-// cubin is what a compiled module begins with; its PTX follows. Other machine code the machine
-// does not take.
-const cubin = "\x7fELF of cudatest\n"
-
-// Code is PTX, compiled.
-const Code = cubin + PTX + "\x00"
-
-// link is a linker: where it says what is wrong, and what it was given.
-type link struct {
-	log  []byte
-	text string
-	out  []byte
-}
-
-// createLink is cuLinkCreate.
-func (m *Machine) createLink(a [12]uintptr) int32 {
-	options, values := at[[2]int32](a[1]), at[[2]uintptr](a[2])
-	if uint32(a[0]) != 2 || *options != [2]int32{5, 6} { // CU_JIT_ERROR_LOG_BUFFER and its size
-		return invalidValue
-	}
-	h := m.make("link")
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.links[h] = &link{log: bytesAt(values[0], values[1])}
-	return put(a[3], h)
-}
-
-// addData is cuLinkAddData of PTX: it takes what begins as PTX does, and says so otherwise.
-func (m *Machine) addData(a [12]uintptr) int32 {
-	text := textAt(a[2])
-	m.mu.Lock()
-	l := m.links[a[0]]
-	m.mu.Unlock()
-	if l == nil || int32(a[1]) != 1 || a[3] != uintptr(len(text)+1) {
-		return invalidValue
-	}
-	if !strings.HasPrefix(text, ".version") {
-		copy(l.log, fmt.Sprintf("ptxas %s: syntax error\n\x00", textAt(a[4])))
-		return 218 // CUDA_ERROR_INVALID_PTX
-	}
-	l.text = text
-	return 0
-}
-
-// completeLink is cuLinkComplete.
-func (m *Machine) completeLink(h, out, size uintptr) int32 {
-	m.mu.Lock()
-	l := m.links[h]
-	m.mu.Unlock()
-	l.out = []byte(cubin + l.text + "\x00")
-	put(size, uint64(len(l.out)))
-	return put(out, uintptr(unsafe.Pointer(&l.out[0])))
-}
-
-// loadModule is cuModuleLoadData of a compiled module.
-func (m *Machine) loadModule(out, image, _ uintptr) int32 {
-	text, ok := strings.CutPrefix(textAt(image), cubin)
-	if !ok {
-		return 200 // CUDA_ERROR_INVALID_IMAGE
-	}
-	h := m.make("module")
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.modules[h] = text
-	return put(out, h)
-}
-
-func (m *Machine) function(out, module, name uintptr) int32 {
-	text := textAt(name)
-	m.mu.Lock()
-	found := strings.Contains(m.modules[module], ".entry "+text+"(")
-	m.mu.Unlock()
-	if m.is(module) != "module" || !found {
-		return 500 // CUDA_ERROR_NOT_FOUND
-	}
-	return put(out, m.make("function "+text))
 }
 
 func (m *Machine) setAttribute(f, attribute, value uintptr) int32 {
@@ -334,10 +280,23 @@ func (m *Machine) encode(a [12]uintptr) int32 {
 	if a[0]%64 != 0 || box[0]*2 > 128 {
 		return invalidValue
 	}
+	m.mu.Lock()
+	m.maps[a[0]] = true
+	m.mu.Unlock()
 	return put(a[0], TensorMap{
 		uint64(uint32(a[1])), uint64(uint32(a[2])), uint64(a[3]), sizes[0], sizes[1], *at[uint64](a[5]), uint64(box[0]), uint64(box[1]),
 		uint64(uint32(a[8])), uint64(uint32(a[9])), uint64(uint32(a[10])), uint64(uint32(a[11])),
 	})
+}
+
+// parameter is the first 8 bytes of a parameter, or a tiled matrix' address.
+func (m *Machine) parameter(p uintptr) uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.maps[p] {
+		return at[TensorMap](p)[2]
+	}
+	return *at[uint64](p)
 }
 
 // launch is cuLaunchKernel of scale(float *x, int n, float factor).
@@ -352,8 +311,12 @@ func (m *Machine) launch(a [12]uintptr) int32 {
 		m.Launches = map[string]int{}
 	}
 	m.Launches[kernel]++
+	parameter := func(i int) uint64 { return m.parameter(*at[uintptr](a[9] + uintptr(8*i))) }
+	if m.Uses != nil {
+		m.puts(a[8], kernel, m.Uses(kernel, parameter)...)
+	}
 	if m.Watch != nil {
-		m.Watch(kernel, func(i int) uint64 { return *at[uint64](*at[uintptr](a[9] + uintptr(8*i))) })
+		m.Watch(kernel, parameter)
 	}
 	p := at[[3]uintptr](a[9])
 	if kernel == "tiled" {
@@ -373,12 +336,3 @@ func (m *Machine) launch(a [12]uintptr) int32 {
 
 // Bytes are those at an address that the machine gave out.
 func Bytes(address uintptr, n int) []byte { return bytesAt(address, uintptr(n)) }
-
-// textAt is the NUL-terminated text at an address.
-func textAt(address uintptr) string {
-	p, n := unsafe.Pointer(at[byte](address)), 0
-	for *(*byte)(unsafe.Add(p, n)) != 0 {
-		n++
-	}
-	return string(unsafe.Slice((*byte)(p), n))
-}
