@@ -22,7 +22,8 @@ func (c *Context) Alloc(bytes int64) (Pointer, error) {
 	return p, nil
 }
 
-// Free waits for everything that runs on the device and gives memory back.
+// Free gives memory back. Whatever uses it must have run: the driver may wait for that, and need
+// not.
 func (c *Context) Free(p Pointer) error { return c.disown(p) }
 
 // Memory is how many bytes of the device are free, of all that it has.

@@ -207,7 +207,9 @@ func (b *Backend) use(g *group, more ...compute.Vector) {
 func (b *Backend) enter(g *group) error {
 	w := &b.window
 	if c := w.last; c != nil {
-		c.next = g
+		if c != g { // which may have failed to come
+			c.next = g
+		}
 		if err := b.stream.Mark(c.left); err != nil {
 			return err
 		}
@@ -217,9 +219,9 @@ func (b *Backend) enter(g *group) error {
 	if w.feed == nil {
 		w.feed = b.context.Feed(min(feedThreads, runtime.GOMAXPROCS(0)), feedBuffers, feedSize)
 	}
-	kept := []*group{g}
+	var kept []*group
 	for n := g; n != nil; n = n.next {
-		if n != g && overlapsAny(n, kept) {
+		if overlapsAny(n, kept) {
 			break
 		}
 		if err := w.bring(n); err != nil {

@@ -242,3 +242,39 @@ func TestGroupsThatComeLater(t *testing.T) {
 	}
 	s.done(b, l)
 }
+
+// A group that could not come comes when it is used again.
+func TestGroupThatFailedToCome(t *testing.T) {
+	l := cudatest.TwoDevices()
+	b, err := fakeBackend(t, l, ada, kernels.Options{ArenaBytes: 1 << 20, Streamed: streamed("")})
+	require.NoError(t, err)
+	b.Group("only")
+	linear, err := b.LoadLinear(computetest.NewSVDQ(rand.New(rand.NewPCG(1, 2)), 128, 128, 16, false).Spec)
+	require.NoError(t, err)
+	b.Group("")
+	l.Fail.Set("cuModuleGetFunction", 2)
+	product(b, linear, 3)
+	require.Error(t, b.Sync())
+	l.Fail.Clear()
+	require.NoError(t, b.Renew())
+	product(b, linear, 3)
+	require.NoError(t, b.Close())
+}
+
+// The memory for unpacked weights is not given back under kernels that use it.
+func TestUnpackedGrows(t *testing.T) {
+	l := cudatest.TwoDevices()
+	l.Machine.Uses = uses(t)
+	b, err := fakeBackend(t, l, ada, kernels.Options{ArenaBytes: 1 << 20, Streamed: streamed("streams")})
+	require.NoError(t, err)
+	rng := rand.New(rand.NewPCG(1, 2))
+	linear, err := b.LoadLinear(computetest.NewSVDQ(rng, 128, 128, 16, false).Spec)
+	require.NoError(t, err)
+	product(b, linear, 3)
+	b.Group("streams")
+	_, err = b.LoadLinear(computetest.NewSVDQ(rng, 128, 256, 16, false).Spec)
+	require.NoError(t, err)
+	b.Group("")
+	require.NoError(t, b.Close())
+	require.Empty(t, l.Machine.Disorder)
+}

@@ -160,6 +160,9 @@ func (b *Backend) makeUnpacked(bytes int64) error {
 		return nil
 	}
 	if b.unpacked != 0 {
+		if err := b.stream.Sync(); err != nil { // kernels that were launched may use it
+			return err
+		}
 		if err := b.context.Free(b.unpacked); err != nil {
 			return err
 		}
