@@ -73,6 +73,22 @@ func (p Post) check(dst Tensor) {
 	}
 }
 
+// CheckGroup is the group of an operation's weights, of which there is one at most; the zero G is
+// none. name is what a group is called.
+func CheckGroup[G comparable](name func(G) string, weights ...G) (one G) {
+	var none G
+	for _, g := range weights {
+		if g == none || g == one {
+			continue
+		}
+		if one != none {
+			panic(fmt.Sprintf("compute: an operation with weights of two groups, %s and %s", name(one), name(g)))
+		}
+		one = g
+	}
+	return one
+}
+
 // CheckLinear is the check of Linear.
 func CheckLinear(dst Tensor, l Linear, x Tensor, pre Pre, post Post) {
 	if width := pre.Width(x.Cols); width != l.In() || dst.Cols != l.Out() || dst.Rows != x.Rows {

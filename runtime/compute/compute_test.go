@@ -101,3 +101,11 @@ func TestApart(t *testing.T) {
 		require.Panics(t, f, name)
 	}
 }
+
+// An operation's weights are of one group, or of none.
+func TestCheckGroup(t *testing.T) {
+	name := func(g string) string { return g }
+	require.Empty(t, compute.CheckGroup[string](name))
+	require.Equal(t, "a", compute.CheckGroup(name, "", "a", "", "a"))
+	require.PanicsWithValue(t, "compute: an operation with weights of two groups, a and b", func() { compute.CheckGroup(name, "a", "", "b") })
+}

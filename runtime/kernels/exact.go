@@ -43,12 +43,7 @@ func (q *svdq) exact(s compute.SVDQ) (layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	b.putRaw(s.QWeight, w.codes)
-	b.putRaw(s.WScales, w.scales)
-	b.putRaw(s.Smooth, f.smooth)
-	b.putRaw(s.Bias, f.bias)
-	b.putRaw(s.Up, f.up)
-	b.putRaw(s.Down, f.down)
+	b.putSVDQ(s, w.codes, w.scales, f)
 	b.later(func() {
 		q.vector(w.smooth, f.smooth, q.in, false)
 		q.vector(w.bias, f.bias, q.out, false)

@@ -39,6 +39,9 @@ type put struct {
 	fill cuda.Fill
 }
 
+// String is the group's name.
+func (g *group) String() string { return g.name }
+
 // take takes room in the window. It is counted from 0 until the group has its place.
 func (g *group) take(all ...taken) {
 	for _, t := range all {
@@ -184,16 +187,13 @@ func (b *Backend) stopWindow() error {
 
 // use has the weights of an operation there, which are of one group or of none.
 func (b *Backend) use(g *group, more ...compute.Vector) {
+	all := []*group{g}
 	for _, v := range more {
-		if v == nil {
-			continue
-		}
-		if o := b.vector(v).group; g == nil {
-			g = o
-		} else if o != nil && o != g {
-			panic(fmt.Sprintf("kernels: an operation with weights of two groups, %s and %s", g.name, o.name))
+		if v != nil {
+			all = append(all, b.vector(v).group)
 		}
 	}
+	g = compute.CheckGroup((*group).String, all...)
 	switch {
 	case g == nil || g == b.window.current || b.err != nil:
 	case g.left == nil:

@@ -55,12 +55,7 @@ func (q *svdq) load(s compute.SVDQ) (layer, error) {
 	if err := q.place(s, &f); err != nil {
 		return nil, err
 	}
-	b.putRaw(s.QWeight, q.codes)
-	b.putRaw(s.WScales, q.scales)
-	b.putRaw(s.Smooth, f.smooth)
-	b.putRaw(s.Bias, f.bias)
-	b.putRaw(s.Up, f.up)
-	b.putRaw(s.Down, f.down)
+	b.putSVDQ(s, q.codes, q.scales, f)
 	b.later(func() { q.order(f, s.Shifted) })
 	if b.held != Packed {
 		return q.hold(b.held, f)
@@ -71,6 +66,16 @@ func (q *svdq) load(s compute.SVDQ) (layer, error) {
 // fileOrder is where parts of a linear lie in the file's order, until a kernel has them in
 // that of the model.
 type fileOrder struct{ smooth, bias, up, down cuda.Pointer }
+
+// putSVDQ copies a linear's parts as they are in the file.
+func (b *Backend) putSVDQ(s compute.SVDQ, codes, scales cuda.Pointer, f fileOrder) {
+	b.putRaw(s.QWeight, codes)
+	b.putRaw(s.WScales, scales)
+	b.putRaw(s.Smooth, f.smooth)
+	b.putRaw(s.Bias, f.bias)
+	b.putRaw(s.Up, f.up)
+	b.putRaw(s.Down, f.down)
+}
 
 // place takes memory. If the linear is held in another form, its own is needed only until
 // that is made.

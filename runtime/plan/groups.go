@@ -2,7 +2,6 @@ package plan
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	"github.com/plimsoll-oci/plimsoll/runtime/compute"
@@ -21,6 +20,9 @@ type Group struct {
 }
 
 type group struct{ Group }
+
+// String is the group's name.
+func (g *group) String() string { return g.Name }
 
 // Group begins a group, which is counted for itself.
 func (b *Backend) Group(name string) {
@@ -43,16 +45,13 @@ func (b *Backend) window(pieces ...int64) {
 
 // use counts the beginning of a use of the group of an operation's weights.
 func (b *Backend) use(g *group, more ...compute.Vector) {
+	all := []*group{g}
 	for _, v := range more {
-		if v == nil {
-			continue
-		}
-		if o := b.vector(v).group; g == nil {
-			g = o
-		} else if o != nil && o != g {
-			panic(fmt.Sprintf("plan: an operation with weights of two groups, %s and %s", g.Name, o.Name))
+		if v != nil {
+			all = append(all, b.vector(v).group)
 		}
 	}
+	g = compute.CheckGroup((*group).String, all...)
 	if g != nil && g != b.using {
 		b.using = g
 		g.Uses += b.times
