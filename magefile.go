@@ -175,7 +175,7 @@ func (Bench) Verify(ctx context.Context, size *string, runs *int, json *bool) er
 	return measured(r, err, json)
 }
 
-// Publish measures a publication of -size to docker-registry beside crane, skopeo and oras.
+// Publish measures a publication of -size to docker-registry beside crane, skopeo, oras and oci-modelcar.
 func (Bench) Publish(ctx context.Context, size *string, runs *int, json *bool) error {
 	r, err := bench.Publish(ctx, measuring(size, runs))
 	return measured(r, err, json)

@@ -1,5 +1,5 @@
 // Package bench measures plimsoll beside other programs that do the same work: curl and
-// aria2c with openssl for a download, openssl for verification, crane, skopeo and oras for
+// aria2c with openssl for a download, openssl for verification, crane, skopeo, oras and oci-modelcar for
 // a publication; and the pull of an image whose files are cut in several ways. Fetch, Verify,
 // Publish and Pull are the benches; each returns a Result.
 //

@@ -58,6 +58,7 @@ func TestPublications(t *testing.T) {
 		"crane push " + layout + " host/repo:1",
 		"skopeo --insecure-policy copy --quiet --preserve-digests --dest-tls-verify=false oci:" + layout + " docker://host/repo:1",
 		"oras push --plain-http --disable-path-validation host/repo:1 /hf/1 /hf/2",
+		"oci-modelcar push --quiet --hf-repo " + modelRepo + " --registry host --target-repo repo --target-tag 1",
 	}
 	for i, p := range b.publishers() {
 		require.Equal(t, want[i], p.command("host/repo:1").String())

@@ -87,7 +87,7 @@ func TestPublish(t *testing.T) {
 	require.Less(t, requireMedian(t, r, warmCase, oursPublish).CallsWritten, r.Size/10)
 	require.Zero(t, requireMedian(t, r, runtimeOnly, oursPublish).Transferred)
 	require.Equal(t, 0.0, *ratioOf(t, r, runtimeOnly, oursPublish+", downloaded").Value)
-	require.Equal(t, "crane, skopeo and oras are missing", ratioOf(t, r, cold, oursPublish+" / the fastest").Missing)
+	require.Equal(t, "crane, skopeo, oras and oci-modelcar are missing", ratioOf(t, r, cold, oursPublish+" / the fastest").Missing)
 	requireClean(t, o, "publish")
 }
 

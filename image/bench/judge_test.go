@@ -142,7 +142,7 @@ func TestPublishIsJudged(t *testing.T) {
 func TestPublishWithoutOthers(t *testing.T) {
 	b := published(t, seconds{byCrane: 0, bySkopeo: 0, byOras: 0})
 	b.judge()
-	require.Equal(t, "crane, skopeo and oras are missing", ratioOf(t, b.result, cold, oursPublish+" / the fastest").Missing)
+	require.Equal(t, "crane, skopeo, oras and oci-modelcar are missing", ratioOf(t, b.result, cold, oursPublish+" / the fastest").Missing)
 	require.Equal(t, "crane push (layout) is missing", ratioOf(t, b.result, cold, byCrane).Missing)
 	require.Equal(t, "nothing was cut", ratioOf(t, b.result, resumed, killed+", sent twice").Missing)
 

@@ -30,6 +30,7 @@ var known = map[string]struct {
 	"skopeo":          {[]string{"--version"}, "apt-get install skopeo"},
 	"crane":           {[]string{"version"}, "go install github.com/google/go-containerregistry/cmd/crane@v0.22.1"},
 	"oras":            {[]string{"version"}, "go install oras.land/oras/cmd/oras@v1.3.6"},
+	"oci-modelcar":    {[]string{"--version"}, "pip install oci-modelcar==1.3.0"},
 	"sync":            {[]string{"--version"}, "apt-get install coreutils"},
 	"docker-registry": {[]string{"--version"}, "apt-get install docker-registry"},
 	"containerd":      {[]string{"--version"}, "apt-get install containerd"},

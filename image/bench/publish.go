@@ -21,6 +21,7 @@ const (
 	byCrane     = "crane push (layout)"
 	bySkopeo    = "skopeo copy (layout)"
 	byOras      = "oras push (files)"
+	byModelcar  = "oci-modelcar push (cache)"
 )
 
 // The cases of Publish.
@@ -59,8 +60,9 @@ type publishBench struct {
 //
 // The cases: cold; warm, the same once more; runtime only, where a runtime is put beside
 // weights that the registry has, from an empty cache; resumed, where a first process is
-// interrupted, or killed, after 60 % and a second one is measured. crane and skopeo copy the exported OCI
-// layout with the same layers, oras pushes the same files.
+// interrupted, or killed, after 60 % and a second one is measured. crane and skopeo copy the
+// exported OCI layout with the same layers, oras pushes the same files, and oci-modelcar makes
+// layers of its own of the files in the cache.
 //
 // The aims: cold no slower than the fastest of the others, each byte read once, nothing
 // written to the disk; runtime only under 5 s without a byte of the model; resumed with at
@@ -94,7 +96,7 @@ func Publish(ctx context.Context, o Options) (*Result, error) {
 
 // prepareAll brings the model into a cache, builds both images and exports the layout.
 func (b *publishBench) prepareAll(ctx context.Context) (err error) {
-	b.find(ctx, "openssl", "crane", "skopeo", "oras")
+	b.find(ctx, "openssl", "crane", "skopeo", "oras", "oci-modelcar")
 	if b.registry == nil {
 		if b.registry, err = b.installedRegistry(ctx); err != nil {
 			return err
@@ -197,6 +199,19 @@ func (b *publishBench) publishers() []publisher {
 			args := []string{"push", "--plain-http", "--disable-path-validation", to}
 			return command{program: b.result.program("oras"), args: append(args, b.blobs...)}
 		}},
+		{byModelcar, []string{"oci-modelcar"}, b.blobs, nil, b.modelcar},
+	}
+}
+
+// modelcar makes a tar of each file of the cache, in its TMPDIR, before it sends it. It asks the
+// Hub for the listing. Its layers are its own: what they hold is counted.
+func (b *publishBench) modelcar(to string) command {
+	host, path, _ := strings.Cut(to, "/")
+	target, tag, _ := strings.Cut(path, ":")
+	return command{
+		program: b.result.program("oci-modelcar"),
+		env:     append(b.model.run().env, "HF_HUB_CACHE="+filepath.Join(b.model.home(), "hub"), "HF_TOKEN_PATH="+filepath.Join(b.model.home(), "token")),
+		args:    []string{"push", "--quiet", "--hf-repo", modelRepo, "--registry", host, "--target-repo", target, "--target-tag", tag},
 	}
 }
 
@@ -306,7 +321,12 @@ func (b *publishBench) contestant(ctx context.Context, r *registry, p publisher)
 			c.env = append(c.env, "TMPDIR="+dir) // on the disk, where it can be seen
 			return script{{c}}
 		},
-		check: func(string, outcome, bool) error { return r.holds(ctx, repository, p.digests) },
+		check: func(string, outcome, bool) error {
+			if p.name == byModelcar { // whose digests are its own
+				return r.carries(ctx, repository, "1", b.size)
+			}
+			return r.holds(ctx, repository, p.digests)
+		},
 	}
 }
 

@@ -38,7 +38,7 @@ func (b *publishBench) fastest(ours entry) {
 	}
 	a := aim{AtMost, 1}
 	if best == "" {
-		r.ratio(cold, oursPublish+" / the fastest other, wall", 0, "crane, skopeo and oras are missing", a)
+		r.ratio(cold, oursPublish+" / the fastest other, wall", 0, "crane, skopeo, oras and oci-modelcar are missing", a)
 		return
 	}
 	r.compare(ours, entry{cold, best}, "wall (the fastest other)", wall, a)

@@ -10,6 +10,9 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
 	"github.com/plimsoll-oci/plimsoll/manifests/fault"
 )
 
@@ -126,6 +129,30 @@ func (r *registry) holds(ctx context.Context, repository string, digests []strin
 		if status != http.StatusOK {
 			return fmt.Errorf("checking what was published: the registry answers %d for %s", status, d)
 		}
+	}
+	return nil
+}
+
+// carries reports an image under a tag whose layers hold fewer bytes than they must.
+func (r *registry) carries(ctx context.Context, repository, tag string, least int64) error {
+	ref, err := name.NewTag(r.host+"/"+repository+":"+tag, name.Insecure)
+	if err != nil {
+		return err
+	}
+	image, err := remote.Image(ref, remote.WithContext(ctx))
+	if err != nil {
+		return fmt.Errorf("checking what was published: %w", err)
+	}
+	m, err := image.Manifest()
+	if err != nil {
+		return fmt.Errorf("checking what was published: %w", err)
+	}
+	var sum int64
+	for _, l := range m.Layers {
+		sum += l.Size
+	}
+	if sum < least {
+		return fmt.Errorf("checking what was published: %s has %d bytes in layers, the model %d", ref, sum, least)
 	}
 	return nil
 }
